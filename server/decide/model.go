@@ -1,0 +1,84 @@
+// Package decide answers a device. It is pure: an app as it is now, a request,
+// an answer with its reason. No I/O, no clock, no database.
+//
+// The order of checks and the texts are those of Capgo's own server, as
+// recorded in testdata (docs/protocol.md lists what is ours on purpose).
+package decide
+
+import (
+	"time"
+
+	"capstan/core/capgo"
+)
+
+// App is everything an answer may depend on. It is immutable once built: a
+// change builds a new one.
+type App struct {
+	ID                  string
+	ExposeMetadata      bool
+	AllowDeviceCustomID bool
+	// KeyID is the id of the public key on record; "" means the app takes
+	// plain bundles. With a key on record no unsigned bundle is ever offered.
+	KeyID string
+	// Bundles by id, deleted ones included: a channel that points at a deleted
+	// bundle does not resolve.
+	Bundles map[int64]*Bundle
+	// Channels by name, then id.
+	Channels []*Channel
+	// Overrides by lower-case device id: the channel an operator forced.
+	Overrides map[string]int64
+	// SelfSet by lower-case device id: the channel that an old plugin
+	// (before 5.34, 6.34, 7.34) chose through channel_self.
+	SelfSet map[string]int64
+}
+
+// Bundle is one version as devices may be offered it.
+type Bundle struct {
+	ID               int64
+	Name             string
+	ExternalURL      string // verbatim in the answer
+	ObjectKey        string // object in the server's own storage
+	Checksum         string // the single value as registered
+	PlainChecksum    string // SHA-256 of the zip
+	ChecksumV2       string
+	ChecksumV3       string
+	SessionKey       string
+	KeyID            string
+	MinUpdateVersion string
+	Link             string
+	Comment          string
+	Deleted          bool
+	Manifest         []ManifestFile
+}
+
+// ManifestFile is one file of a delta update in the server's storage.
+type ManifestFile struct {
+	FileName  string
+	FileHash  string
+	ObjectKey string
+	Size      int64
+}
+
+// Channel is a named pointer with its rules. BundleID 0 is the store build.
+type Channel struct {
+	ID                           int64
+	Name                         string
+	BundleID                     int64
+	Public                       bool
+	IOS, Android, Electron       bool
+	AllowDeviceSelfSet           bool
+	AllowDev, AllowProd          bool
+	AllowDevice, AllowEmulator   bool
+	DisableAutoUpdate            capgo.UpdatePolicy
+	DisableAutoUpdateUnderNative bool
+	Rollout                      *Rollout
+}
+
+// Rollout is a second bundle of a channel for a share of its devices.
+type Rollout struct {
+	ID            string // changes with each rollout; salt of the draw
+	BundleID      int64
+	PercentageBps int // 0 to 10000
+	Enabled       bool
+	PausedAt      *time.Time
+}
