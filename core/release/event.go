@@ -1,0 +1,90 @@
+// Package release takes a build folder to a live channel: preflight, pack and
+// seal, upload, prove, register, promote. Each step is a Stage; the journal is
+// written before and after each, so that a release which died continues where
+// it stopped and never publishes twice. Stages emit one Event type, which the
+// console draws, --plain prints and --json encodes.
+//
+// Start with Pipeline.Run; Resume continues a journal.
+package release
+
+import "time"
+
+// StageName is a stage's stable name in journals, events and scripts.
+type StageName string
+
+// The stages, in order.
+const (
+	StagePreflight StageName = "preflight"
+	StageSeal      StageName = "seal" // pack and seal are one pass
+	StageUpload    StageName = "upload"
+	StageProve     StageName = "prove"
+	StageRegister  StageName = "register"
+	StagePromote   StageName = "promote"
+)
+
+// Stages lists the stages in the order in which they run.
+func Stages() []StageName {
+	return []StageName{StagePreflight, StageSeal, StageUpload, StageProve, StageRegister, StagePromote}
+}
+
+// EventKind says what an Event reports.
+type EventKind string
+
+// The kinds.
+const (
+	EventStarted  EventKind = "started"
+	EventProgress EventKind = "progress"
+	EventFinding  EventKind = "finding" // one preflight finding
+	EventStep     EventKind = "step"    // one step of the simulated device
+	EventSkipped  EventKind = "skipped" // the journal says it was done
+	EventFinished EventKind = "finished"
+	EventFailed   EventKind = "failed"
+	EventDone     EventKind = "done" // the whole release
+)
+
+// Event is one thing that happened in a release.
+type Event struct {
+	Time  time.Time `json:"time"`
+	Stage StageName `json:"stage,omitempty"`
+	Kind  EventKind `json:"event"`
+	// Text is one line for people: what was done, what was found.
+	Text string `json:"text,omitempty"`
+	// Done and Total count bytes; Total is 0 while unknown. Rate is bytes a
+	// second over a sliding window; ETA is 0 while unknown.
+	Done  int64         `json:"done,omitempty"`
+	Total int64         `json:"total,omitempty"`
+	Rate  float64       `json:"rate,omitempty"`
+	ETA   time.Duration `json:"eta,omitempty"`
+	// Level is "ok", "warn" or "block" of a finding; "ok" or "refused" of a step.
+	Level string `json:"level,omitempty"`
+	// Code is the finding's, step's or error's stable code.
+	Code string `json:"code,omitempty"`
+	// Hint says what to do about a finding or an error.
+	Hint string `json:"hint,omitempty"`
+	// Result comes with EventDone.
+	Result *Result `json:"result,omitempty"`
+}
+
+// Result is the outcome of a release, and the final object of --json.
+type Result struct {
+	ID         string        `json:"id"` // of the release, names its journal
+	App        string        `json:"app"`
+	Version    string        `json:"version"`
+	Channel    string        `json:"channel,omitempty"`
+	Previous   string        `json:"previous,omitempty"` // what the channel had before
+	URL        string        `json:"url"`
+	Checksum   string        `json:"checksum"` // SHA-256 of the plain zip, hex
+	SessionKey string        `json:"sessionKey,omitempty"`
+	KeyID      string        `json:"keyId,omitempty"`
+	Size       int64         `json:"size"`  // bytes of the object in storage
+	Files      int           `json:"files"` // in the bundle
+	Device     *DeviceResult `json:"device,omitempty"`
+	Took       time.Duration `json:"took"`
+}
+
+// DeviceResult says what the simulated device did with the release.
+type DeviceResult struct {
+	Installed     bool   `json:"installed"`
+	PluginVersion string `json:"pluginVersion"`
+	Reason        string `json:"reason,omitempty"` // why not, when it did not
+}
