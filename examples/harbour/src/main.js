@@ -30,18 +30,18 @@
     var x = function (m) { return 40 + m / 1440 * 670; };
     var y = function (v) { return 205 - (v - low) / (high - low) * 180; };
     var path = '', extremes = [], parts = [];
-    for (var m = 0; m <= 1440; m += 10) {
-      path += (m ? 'L' : 'M') + x(m).toFixed(1) + ' ' + y(height(h, m)).toFixed(1);
+    for (var m = 0; m <= 2880; m += 10) { // the second day is for the next high and low water
+      if (m <= 1440) path += (m ? 'L' : 'M') + x(m).toFixed(1) + ' ' + y(height(h, m)).toFixed(1);
       var before = height(h, m - 10), here = height(h, m), after = height(h, m + 10);
-      if (m > 0 && m < 1440 && ((here >= before && here > after) || (here <= before && here < after))) extremes.push({ m: m, v: here, high: here > h.mean });
+      if (m > 0 && ((here >= before && here > after) || (here <= before && here < after))) extremes.push({ m: m, v: here, high: here > h.mean });
     }
     for (var hour = 0; hour <= 24; hour += 4) {
       parts.push('<line class="grid" x1="' + x(hour * 60) + '" x2="' + x(hour * 60) + '" y1="20" y2="208"/>');
-      parts.push('<text x="' + (x(hour * 60) - 14) + '" y="228">' + twoDigits(hour % 24) + ':00</text>');
+      parts.push('<text text-anchor="' + (hour === 24 ? 'end' : 'middle') + '" x="' + x(hour * 60) + '" y="230">' + twoDigits(hour % 24) + ':00</text>');
     }
     parts.push('<path class="water" d="' + path + 'L710 208L40 208Z"/><path class="curve" d="' + path + '"/>');
-    extremes.forEach(function (e) {
-      parts.push('<circle cx="' + x(e.m) + '" cy="' + y(e.v) + '" r="6"/><text x="' + (x(e.m) - 22) + '" y="' + (y(e.v) + (e.high ? -12 : 22)) + '">' + e.v.toFixed(1) + ' m</text>');
+    extremes.filter(function (e) { return e.m < 1440; }).forEach(function (e) {
+      parts.push('<circle cx="' + x(e.m) + '" cy="' + y(e.v) + '" r="6"/><text x="' + (x(e.m) - 16) + '" y="' + (y(e.v) - 12) + '">' + e.v.toFixed(1) + ' m</text>');
     });
     var date = new Date(), now = date.getHours() * 60 + date.getMinutes();
     parts.push('<line class="now" x1="' + x(now) + '" x2="' + x(now) + '" y1="14" y2="208"/>');
