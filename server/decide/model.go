@@ -48,22 +48,30 @@ type Bundle struct {
 	Link             string
 	Comment          string
 	Deleted          bool
-	Manifest         []ManifestFile
+	// Unverified marks a bundle whose signatures did not verify with the app's
+	// key. It is never offered: devices hear that they are up to date.
+	Unverified bool
+	Manifest   []ManifestFile
 }
 
 // ManifestFile is one file of a delta update in the server's storage.
 type ManifestFile struct {
-	FileName  string
-	FileHash  string
-	ObjectKey string
-	Size      int64
+	FileName   string
+	FileHash   string // as registered: SHA-256 in hex, or one of its signed forms
+	FileHashV2 string // signed, base64; "" when not on record
+	FileHashV3 string // signed, hex; "" when not on record
+	ObjectKey  string
+	Size       int64 // bytes
 }
 
 // Channel is a named pointer with its rules. BundleID 0 is the store build.
 type Channel struct {
-	ID                           int64
-	Name                         string
-	BundleID                     int64
+	ID       int64
+	Name     string
+	BundleID int64
+	// PlatformBundles replaces BundleID for the platforms it names (ios,
+	// android, electron); 0 is the store build there too.
+	PlatformBundles              map[string]int64
 	Public                       bool
 	IOS, Android, Electron       bool
 	AllowDeviceSelfSet           bool
