@@ -1,0 +1,425 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"capstan/core/capgo"
+	"capstan/core/failure"
+	"capstan/server/decide"
+)
+
+// recorder writes what devices say, many at a time: one transaction takes all
+// events and polls that came in while the one before was written.
+type recorder struct {
+	s    *Store
+	wake chan struct{}
+
+	mu      sync.Mutex
+	batches []*batch
+	events  int // waiting
+	polls   map[deviceKey]poll
+	alarms  []capgo.Change
+	uses    map[string]int64 // token id → last use
+
+	dropped atomic.Int64 // polls not recorded, because the queue or the app's devices were full
+
+	devices map[string]int64 // rows of devices by app; the writer's own
+}
+
+type deviceKey struct{ app, device string }
+
+// poll is the last update check of a device within a batch.
+type poll struct {
+	request capgo.UpdateRequest
+	channel int64
+	onLive  bool
+	at      int64
+}
+
+type batch struct {
+	app    string
+	events []capgo.StatsEvent
+	at     int64
+	done   chan error
+}
+
+// pollsEvery is how long polls may wait to be written together.
+const pollsEvery = 500 * time.Millisecond
+
+func (r *recorder) open(ctx context.Context, s *Store) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.s, r.wake = s, make(chan struct{}, 1)
+	r.polls, r.devices, r.uses = map[deviceKey]poll{}, map[string]int64{}, map[string]int64{}
+	rows, err := s.db.read.QueryContext(ctx, `SELECT app_id, COUNT(*) FROM devices GROUP BY app_id`)
+	if err != nil {
+		return fault("count devices", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var app string
+		var n int64
+		if err := rows.Scan(&app, &n); err != nil {
+			return fault("count devices", err)
+		}
+		r.devices[app] = n
+	}
+	return fault("count devices", rows.Err())
+}
+
+// Seen notes an update check and what was decided. It never blocks: past
+// Limits.QueueDevices the poll is dropped and counted.
+func (s *Store) Seen(request capgo.UpdateRequest, v decide.Verdict) {
+	onLive := v.Bundle != nil && v.Bundle.Name == request.VersionName
+	if v.Bundle == nil && v.ChannelID != 0 {
+		onLive = request.VersionName == capgo.Builtin || request.VersionName == request.VersionBuild
+	}
+	p := poll{request: request, channel: v.ChannelID, onLive: onLive, at: s.ms()}
+	key := deviceKey{request.AppID, request.DeviceID}
+	r := &s.recorder
+	r.mu.Lock()
+	_, waiting := r.polls[key]
+	full := !waiting && len(r.polls) >= s.limits.QueueDevices
+	if !full {
+		r.polls[key] = p
+	}
+	r.mu.Unlock()
+	if full {
+		r.dropped.Add(1)
+	}
+}
+
+// Dropped is the number of polls that were answered and not recorded.
+func (s *Store) Dropped() int64 { return s.recorder.dropped.Load() }
+
+// Record keeps events that devices of one app reported. On return without an
+// error they are on disk. An event that is known already (same device, action,
+// version and device time) is taken and not kept twice. Code stats_busy when
+// too many wait.
+func (s *Store) Record(ctx context.Context, appID string, events []capgo.StatsEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
+	b := &batch{app: appID, events: events, at: s.ms(), done: make(chan error, 1)}
+	r := &s.recorder
+	r.mu.Lock()
+	if r.events+len(events) > s.limits.QueueEvents {
+		r.mu.Unlock()
+		return failure.New(failure.Unavailable, "stats_busy", "record events", "too many events wait to be written", "")
+	}
+	r.events += len(events)
+	r.batches = append(r.batches, b)
+	r.mu.Unlock()
+	r.poke()
+	select {
+	case err := <-b.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// alarm queues an entry of the audit that nobody waits for.
+func (r *recorder) alarm(c capgo.Change) {
+	r.mu.Lock()
+	r.alarms = append(r.alarms, c)
+	r.mu.Unlock()
+	r.poke()
+}
+
+// used notes the last use of a token.
+func (r *recorder) used(id string, at int64) {
+	r.mu.Lock()
+	r.uses[id] = at
+	r.mu.Unlock()
+}
+
+func (r *recorder) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Flush writes what waits. Tests and a stopping server call it.
+func (s *Store) Flush(ctx context.Context) error { return s.recorder.write(ctx) }
+
+func (r *recorder) run(ctx context.Context) {
+	tick := time.NewTicker(pollsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+			defer cancel()
+			if err := r.write(last); err != nil {
+				r.s.log.Error("last events not written", "error", err)
+			}
+			return
+		case <-r.wake:
+		case <-tick.C:
+		}
+		if err := r.write(ctx); err != nil && ctx.Err() == nil {
+			r.s.log.Error("events not written", "error", err)
+		}
+	}
+}
+
+// write takes what waits and commits it in one transaction. Polls and alarms
+// of a failed transaction are put back, events are answered with the error.
+func (r *recorder) write(ctx context.Context) error {
+	r.mu.Lock()
+	batches, polls, alarms, uses := r.batches, r.polls, r.alarms, r.uses
+	if len(batches) == 0 && len(polls) == 0 && len(alarms) == 0 && len(uses) == 0 {
+		r.mu.Unlock()
+		return nil
+	}
+	r.batches, r.polls, r.alarms, r.uses, r.events = nil, map[deviceKey]poll{}, nil, map[string]int64{}, 0
+	r.mu.Unlock()
+
+	var added map[string]int64
+	// A stopping server still writes: the context of the loop may be over.
+	ctx = context.WithoutCancel(ctx)
+	err := r.s.change(ctx, func(t *tx) error {
+		added = map[string]int64{}
+		w := &eventWriter{s: r.s, t: t, now: r.s.ms()}
+		defer w.close()
+		for key, p := range polls {
+			isNew, err := w.poll(ctx, key, p, r.devices[key.app]+added[key.app] < r.s.limits.DevicesPerApp)
+			if err != nil {
+				return err
+			}
+			switch isNew {
+			case rowAdded:
+				added[key.app]++
+			case rowRefused:
+				r.dropped.Add(1)
+			}
+		}
+		for _, b := range batches {
+			if err := w.batch(ctx, b); err != nil {
+				return err
+			}
+		}
+		for id, at := range uses {
+			if err := t.exec(ctx, `UPDATE tokens SET last_used = $1 WHERE id = $2`, at, id); err != nil {
+				return err
+			}
+		}
+		for _, c := range alarms {
+			if err := r.s.note(ctx, t, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		for app, n := range added {
+			r.devices[app] += n
+		}
+	} else {
+		r.putBack(polls, alarms)
+	}
+	for _, b := range batches {
+		b.done <- err
+	}
+	return err
+}
+
+func (r *recorder) putBack(polls map[deviceKey]poll, alarms []capgo.Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, p := range polls {
+		if _, newer := r.polls[key]; !newer && len(r.polls) < r.s.limits.QueueDevices {
+			r.polls[key] = p
+		}
+	}
+	r.alarms = append(alarms, r.alarms...)
+}
+
+// eventWriter holds the prepared statements of one transaction.
+type eventWriter struct {
+	s        *Store
+	t        *tx
+	now      int64
+	prepared map[string]*sql.Stmt
+}
+
+func (w *eventWriter) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
+	if p, ok := w.prepared[text]; ok {
+		return p, nil
+	}
+	p, err := w.t.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if w.prepared == nil {
+		w.prepared = map[string]*sql.Stmt{}
+	}
+	w.prepared[text] = p
+	return p, nil
+}
+
+func (w *eventWriter) close() {
+	for _, p := range w.prepared {
+		p.Close()
+	}
+}
+
+func (w *eventWriter) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	p, err := w.stmt(ctx, text)
+	if err != nil {
+		return 0, err
+	}
+	r, err := p.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// rowOutcome says what became of a device's row.
+type rowOutcome int
+
+const (
+	rowChanged rowOutcome = iota
+	rowAdded
+	rowRefused // the app has as many devices as it may have, or is gone
+)
+
+const hour = int64(time.Hour / time.Millisecond)
+
+// poll writes a device's row and counts it once an hour for its channel.
+func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool) (rowOutcome, error) {
+	find, err := w.stmt(ctx, `SELECT channel_id, on_live, polled_at FROM devices WHERE app_id = $1 AND device_id = $2`)
+	if err != nil {
+		return rowRefused, err
+	}
+	var channel, polled int64
+	var onLive bool
+	err = find.QueryRowContext(ctx, key.app, key.device).Scan(&channel, &onLive, &polled)
+	known := err == nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return rowRefused, err
+	}
+	if !known && !room {
+		return rowRefused, nil
+	}
+	d := p.request
+	n, err := w.exec(ctx, `INSERT INTO devices (app_id, device_id, custom_id, platform, version_name, version_build, version_os, plugin_version,
+			is_prod, is_emulator, install_source, default_channel, key_id, channel_id, on_live, created_at, polled_at)
+		SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16 FROM apps WHERE app_id = $1
+		ON CONFLICT (app_id, device_id) DO UPDATE SET custom_id = excluded.custom_id, platform = excluded.platform, version_name = excluded.version_name,
+			version_build = excluded.version_build, version_os = excluded.version_os, plugin_version = excluded.plugin_version, is_prod = excluded.is_prod,
+			is_emulator = excluded.is_emulator, install_source = excluded.install_source, default_channel = excluded.default_channel, key_id = excluded.key_id,
+			channel_id = excluded.channel_id, on_live = excluded.on_live, polled_at = excluded.polled_at`,
+		key.app, key.device, clip(d.CustomID, 128), clip(d.Platform, 16), clip(d.VersionName, 128), clip(d.VersionBuild, 128), clip(d.VersionOS, 64), clip(d.PluginVersion, 64),
+		d.IsProd, d.IsEmulator, clip(d.InstallSource, 64), clip(d.DefaultChannel, 128), clip(d.KeyID, 20), p.channel, p.onLive, p.at)
+	if err != nil || n == 0 {
+		return rowRefused, err
+	}
+	if p.channel != 0 {
+		if err := w.countPoll(ctx, key.app, p, known && polled/hour == p.at/hour && channel == p.channel, onLive); err != nil {
+			return rowRefused, err
+		}
+	}
+	if known {
+		return rowChanged, nil
+	}
+	return rowAdded, nil
+}
+
+// countPoll keeps the distinct devices of an hour: a device counts once, and
+// as live from the poll on in which it first ran the channel's bundle.
+func (w *eventWriter) countPoll(ctx context.Context, app string, p poll, counted, wasLive bool) error {
+	var devices, live int64
+	if !counted {
+		devices = 1
+	}
+	if p.onLive && (!counted || !wasLive) {
+		live = 1
+	}
+	if counted && wasLive && !p.onLive {
+		live = -1
+	}
+	if devices == 0 && live == 0 {
+		return nil
+	}
+	_, err := w.exec(ctx, `INSERT INTO poll_hours (app_id, hour, channel_id, devices, on_live) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (app_id, hour, channel_id) DO UPDATE SET devices = poll_hours.devices + excluded.devices, on_live = poll_hours.on_live + excluded.on_live`,
+		app, p.at/hour*hour, p.channel, devices, live)
+	return err
+}
+
+// batch writes the events of one request and counts the new ones.
+func (w *eventWriter) batch(ctx context.Context, b *batch) error {
+	for _, e := range b.events {
+		metadata := ""
+		if len(e.Metadata) > 0 {
+			text, err := json.Marshal(e.Metadata)
+			if err != nil {
+				return err
+			}
+			metadata = string(text)
+		}
+		var at any // null never equals null: events without a time are all kept
+		if e.Timestamp > 0 {
+			at = e.Timestamp
+		}
+		device := strings.ToLower(e.DeviceID)
+		version, action := clip(e.VersionName, 256), clip(e.Action, 64)
+		n, err := w.exec(ctx, `INSERT INTO events (app_id, device_id, action, version_name, old_version_name, platform, plugin_version, metadata, device_time, at)
+			SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM apps WHERE app_id = $1
+			ON CONFLICT (app_id, device_id, action, version_name, device_time) DO NOTHING`,
+			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at)
+		if err != nil {
+			return err
+		}
+		if n == 0 || e.IsEmulator || !e.IsProd {
+			continue // known already, or not a production device: not counted
+		}
+		if err := w.countEvent(ctx, b, e, device, version, action); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *eventWriter) countEvent(ctx context.Context, b *batch, e capgo.StatsEvent, device, version, action string) error {
+	find, err := w.stmt(ctx, `SELECT channel_id FROM devices WHERE app_id = $1 AND device_id = $2`)
+	if err != nil {
+		return err
+	}
+	var channel int64
+	if err := find.QueryRowContext(ctx, b.app, device).Scan(&channel); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	// A file's name may follow the version; the counts are by bundle.
+	version, _, _ = strings.Cut(version, ":")
+	_, err = w.exec(ctx, `INSERT INTO event_hours (app_id, hour, channel_id, version_name, platform, action, n) VALUES ($1, $2, $3, $4, $5, $6, 1)
+		ON CONFLICT (app_id, hour, channel_id, version_name, platform, action) DO UPDATE SET n = event_hours.n + 1`,
+		b.app, b.at/hour*hour, channel, version, clip(e.Platform, 16), action)
+	return err
+}
+
+// clip cuts text from outside to a number of bytes, at a character's edge.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
+}
+
+func decodeMetadata(text string, into *map[string]string) error {
+	if text == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), into)
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"crypto/rsa"
+	"encoding/hex"
+	"strings"
+
+	"capstan/core/bundle"
+	"capstan/core/failure"
+	"capstan/core/keys"
+	"capstan/server/decide"
+)
+
+// parsePublic reads the public key of an app: PKCS#1 PEM, RSA-2048, e = 65537.
+func parsePublic(pem string) (*rsa.PublicKey, error) { return keys.ParsePublic([]byte(pem)) }
+
+func keyID(key *rsa.PublicKey) string { return keys.KeyID(key) }
+
+// verifyFor checks a bundle against the public key of its app ("" for none)
+// and fills in what follows from it: the key id and the plain checksum. It is
+// the rule that no unsigned bundle of an app with a key on record exists here.
+func verifyFor(publicPEM string, b *Bundle) error {
+	if publicPEM == "" {
+		return nil
+	}
+	key, err := parsePublic(publicPEM)
+	if err != nil {
+		return err
+	}
+	const hint = "seal the bundle with the key that is on record for this app"
+	if b.SessionKey == "" {
+		return failure.New(failure.Verification, "encryption_required", "", "this app has a public key on record and takes sealed bundles only", hint)
+	}
+	if b.KeyID != "" && b.KeyID != keys.KeyID(key) {
+		return failure.New(failure.Verification, "encryption_key_mismatch", "", "the bundle was sealed with another key than the one on record", hint)
+	}
+	if _, _, err := bundle.RecoverSessionKey(key, b.SessionKey); err != nil {
+		return unverified(err, hint)
+	}
+	signed := ""
+	for _, value := range []string{b.Checksum, b.ChecksumV2, b.ChecksumV3} {
+		if value == "" {
+			continue
+		}
+		sum, form, err := bundle.RecoverChecksum(key, value)
+		if err != nil {
+			return unverified(err, hint)
+		}
+		if form != bundle.FormV2 && form != bundle.FormV3 {
+			return failure.New(failure.Verification, "bundle_unverified", "", "the checksum is not signed", hint)
+		}
+		text := hex.EncodeToString(sum[:])
+		if signed != "" && signed != text {
+			return failure.New(failure.Verification, "bundle_unverified", "", "the signed checksums speak of different archives", hint)
+		}
+		signed = text
+	}
+	if signed == "" {
+		return failure.New(failure.Verification, "bundle_unverified", "", "the bundle has no signed checksum", hint)
+	}
+	if b.PlainChecksum != "" && !strings.EqualFold(b.PlainChecksum, signed) {
+		return failure.New(failure.Verification, "bundle_unverified", "", "the signed checksum is not that of the archive", hint)
+	}
+	for _, file := range b.Manifest {
+		if !signedHashes(key, file) {
+			return failure.New(failure.Verification, "bundle_unverified", "", "a file of the manifest has no signed hash", hint)
+		}
+	}
+	b.PlainChecksum, b.KeyID = signed, keys.KeyID(key)
+	return nil
+}
+
+// signedHashes reports whether a file of a manifest has a signed hash, and
+// nothing but signed hashes of the same content.
+func signedHashes(key *rsa.PublicKey, file decide.ManifestFile) bool {
+	var first [32]byte
+	seen := false
+	for _, value := range []string{file.FileHash, file.FileHashV2, file.FileHashV3} {
+		if value == "" {
+			continue
+		}
+		sum, form, err := bundle.RecoverChecksum(key, value)
+		if err != nil || (form != bundle.FormV2 && form != bundle.FormV3 && (value != file.FileHash || file.FileHashV2+file.FileHashV3 == "")) {
+			return false
+		}
+		if seen && sum != first {
+			return false
+		}
+		first, seen = sum, true
+	}
+	return seen
+}
+
+func unverified(err error, hint string) error {
+	return failure.Wrap(err, failure.Verification, "bundle_unverified", "verify bundle", hint)
+}
