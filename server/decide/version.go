@@ -219,3 +219,10 @@ func trimSpace(s string) string {
 		return r >= 0x2000 && r <= 0x200a
 	})
 }
+
+// ReportsDownloadFail tells whether a plugin of this version means it when it
+// sends download_fail: older ones sent it when there was nothing to download.
+func ReportsDownloadFail(pluginVersion string) bool {
+	v, ok := parseVersion(pluginVersion)
+	return ok && (v.since(7, 17, 0) || strings.HasPrefix(pluginVersion, "6.") && v.since(6, 14, 25))
+}
