@@ -1,0 +1,12 @@
+package release
+
+import (
+	"errors"
+	"syscall"
+)
+
+// isFull reports whether a write failed for want of space: ERROR_DISK_FULL and
+// ERROR_HANDLE_DISK_FULL of winerror.h.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.Errno(112)) || errors.Is(err, syscall.Errno(39))
+}

@@ -1,0 +1,75 @@
+package release
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"capstan/core/failure"
+)
+
+// Plan is what an operator asked for. It is written to the journal before
+// anything happens, so that a release can be continued without asking again.
+type Plan struct {
+	AppID   string `json:"app_id"`
+	AppName string `json:"app_name,omitempty"`
+	Version string `json:"version"` // strict semver; the bundle's name
+	Channel string `json:"channel,omitempty"`
+	// Dir is the web build, absolute.
+	Dir string `json:"dir"`
+	// KeyID names the key in the ring; "" packs a plain bundle, which only an
+	// app without a key on record takes.
+	KeyID string `json:"key_id,omitempty"`
+	// PublicKey is the PEM of that key's public half.
+	PublicKey string `json:"public_key,omitempty"`
+	// PluginVersion is what the project has installed; the proof always covers it.
+	PluginVersion string `json:"plugin_version,omitempty"`
+	// UpdateURL is where devices ask. When set, the release ends by asking
+	// there as a device would and installing what comes.
+	UpdateURL        string `json:"update_url,omitempty"`
+	MinUpdateVersion string `json:"min_update_version,omitempty"`
+	Link             string `json:"link,omitempty"`
+	Comment          string `json:"comment,omitempty"`
+	// Reason overrides preflight findings that block; it is kept with the bundle's comment and the journal.
+	Reason string `json:"reason,omitempty"`
+	// SourceMaps packs *.map files, which are left out otherwise.
+	SourceMaps bool `json:"source_maps,omitempty"`
+	// NoCodeCheck skips the checks for index.html and notifyAppReady.
+	NoCodeCheck bool `json:"no_code_check,omitempty"`
+	// CreateApp lets the release create the app and put the key on record when
+	// the registry has neither yet.
+	CreateApp bool `json:"create_app,omitempty"`
+}
+
+// check refuses a plan that could not work, before anything is touched.
+func (p Plan) check() error {
+	const op = "plan the release"
+	switch {
+	case p.AppID == "":
+		return failure.New(failure.Usage, "app_missing", op, "no app id", "run capstan in a Capacitor project, or name the app")
+	case p.Dir == "":
+		return failure.New(failure.Usage, "folder_missing", op, "no build folder", "name it with --path")
+	case p.KeyID != "" && p.PublicKey == "":
+		return failure.New(failure.Usage, "key_missing", op, "the key has no public half on record", "run capstan key list")
+	}
+	return CheckVersion(p.Version)
+}
+
+// CheckVersion refuses what is not a strict semantic version: devices compare
+// versions, and a name that cannot be compared blocks a channel's policies.
+func CheckVersion(version string) error {
+	if version == "" {
+		return failure.New(failure.Usage, "version_missing", "", "the release has no version", "set it in package.json or name it with --bundle")
+	}
+	if _, err := semver.StrictNewVersion(version); err != nil {
+		hint := "use three numbers, for example 1.4.0 or 1.4.0-beta.2"
+		if fixed := strings.TrimPrefix(strings.TrimSpace(version), "v"); fixed != version {
+			if _, err := semver.StrictNewVersion(fixed); err == nil {
+				hint = fmt.Sprintf("did you mean %s?", fixed)
+			}
+		}
+		return failure.Newf(failure.Usage, "version_not_semver", "", hint, "%q is not a semantic version", version)
+	}
+	return nil
+}

@@ -1,0 +1,631 @@
+package release
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"capstan/core/bundle"
+	"capstan/core/capgo"
+	"capstan/core/device"
+	"capstan/core/failure"
+	"capstan/core/keys"
+	"capstan/core/remote"
+	"capstan/internal/fault"
+)
+
+// PreflightOutcome is what preflight leaves in the journal.
+type PreflightOutcome struct {
+	Findings []bundle.Finding `json:"findings,omitempty"`
+	Files    int              `json:"files"`
+	Bytes    int64            `json:"bytes"`
+	// Live and Revision are the channel as the operator saw it; promote
+	// refuses when it moved since. Live is "" when the channel did not exist.
+	Live     string `json:"live,omitempty"`
+	Revision int64  `json:"revision,omitempty"`
+	Server   string `json:"server,omitempty"` // capstan or capgo
+}
+
+// preflight checks the build folder and the registry before anything is made.
+type preflight struct{}
+
+func (preflight) Name() StageName { return StagePreflight }
+
+func (preflight) Skip(r *run) string {
+	if r.state.Preflight != nil && r.state.Sealed != nil {
+		return "checked before"
+	}
+	return ""
+}
+
+func (preflight) Run(ctx context.Context, r *run) (any, string, error) {
+	plan := r.plan()
+	report, err := bundle.Preflight(ctx, plan.Dir, plan.options(nil))
+	if err != nil {
+		return nil, "", err
+	}
+	outcome := &PreflightOutcome{Findings: report.Findings, Files: report.Files, Bytes: report.Bytes}
+	for _, f := range report.Findings {
+		r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: f.Level, Code: f.Code, Text: f.Text, Hint: f.Hint})
+	}
+	if plan.NoCodeCheck {
+		report.Findings = slices.DeleteFunc(report.Findings, isCodeCheck)
+	}
+	if err := report.Err(); err != nil && plan.Reason == "" {
+		return nil, "", err
+	}
+	if err := r.checkRegistry(ctx, outcome); err != nil {
+		return nil, "", err
+	}
+	return outcome, fmt.Sprintf("%s files, %s", humanize.Comma(int64(report.Files)), humanize.IBytes(uint64(report.Bytes))), nil
+}
+
+// isCodeCheck names the findings that --no-code-check skips, as the Capgo CLI does.
+func isCodeCheck(f bundle.Finding) bool {
+	return f.Code == "no_index_html" || f.Code == "no_notify_app_ready"
+}
+
+// checkRegistry makes sure that the app exists with the same key, and that the version is free.
+func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) error {
+	plan := r.plan()
+	about, err := r.Registry.About(ctx)
+	if err != nil {
+		return err
+	}
+	outcome.Server = about.Server
+	app, err := r.Registry.App(ctx, plan.AppID)
+	if isClass(err, failure.NotFound) && plan.CreateApp {
+		if err = r.Registry.CreateApp(ctx, plan.AppID, plan.AppName); err == nil {
+			app, err = r.Registry.App(ctx, plan.AppID)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.checkKey(ctx, about, app); err != nil {
+		return err
+	}
+	if err := r.checkVersionFree(ctx); err != nil {
+		return err
+	}
+	if plan.Channel == "" {
+		return nil
+	}
+	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
+	if isClass(err, failure.NotFound) {
+		r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: bundle.LevelOK, Code: "channel_new", Text: fmt.Sprintf("channel %s does not exist and will be created", plan.Channel)})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	outcome.Live, outcome.Revision = liveName(channel), channel.Revision
+	return nil
+}
+
+// checkKey holds the plan's key against the one that the server has on record.
+func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App) error {
+	const op = "check the key"
+	plan := r.plan()
+	if app.PublicKey == "" {
+		if plan.KeyID == "" || !plan.CreateApp || !has(about, capgo.CapPublicKey) {
+			return nil
+		}
+		return r.Registry.SetPublicKey(ctx, plan.AppID, plan.PublicKey)
+	}
+	onRecord, err := keys.ParsePublic([]byte(app.PublicKey))
+	if err != nil {
+		return err
+	}
+	switch id := keys.KeyID(onRecord); {
+	case plan.KeyID == "":
+		return failure.Newf(failure.Verification, "key_required", op, "release with that key",
+			"the server has key %s on record for %s, and a plain bundle would never be offered", id, plan.AppID)
+	case id != plan.KeyID:
+		return failure.Newf(failure.Verification, "key_mismatch", op, "choose the key on record, or put the new key on record first (capstan app set-key)",
+			"the server has key %s on record for %s, this release would use %s", id, plan.AppID, plan.KeyID)
+	}
+	return nil
+}
+
+// checkVersionFree refuses a version that is registered already, unless it is
+// this very release that registered it.
+func (r *run) checkVersionFree(ctx context.Context) error {
+	plan := r.plan()
+	have, err := r.Registry.Bundle(ctx, plan.AppID, plan.Version)
+	if isClass(err, failure.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if r.state.Sealed != nil && sameBundle(have, r.state.Sealed) {
+		return nil
+	}
+	return failure.Newf(failure.Conflict, "version_exists", "check the version", "raise the version in package.json, or name another with --bundle",
+		"%s has a bundle %s already, registered %s", plan.AppID, plan.Version, have.CreatedAt.Local().Format("2006-01-02 15:04"))
+}
+
+// seal packs, encrypts and signs the folder into the spool in one pass.
+type seal struct{}
+
+func (seal) Name() StageName { return StageSeal }
+
+func (seal) Skip(r *run) string {
+	if r.state.Sealed == nil {
+		return ""
+	}
+	// Once uploaded the spool is not needed; before that it must be whole.
+	if r.state.Uploaded != nil {
+		return "sealed before"
+	}
+	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize {
+		return "sealed before, and the sealed bytes are whole"
+	}
+	return ""
+}
+
+func (seal) Run(ctx context.Context, r *run) (any, string, error) {
+	plan := r.plan()
+	part := r.spool() + ".part"
+	file, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, "", stateFailure(err)
+	}
+	defer os.Remove(part)
+	defer file.Close()
+
+	var total int64
+	if r.state.Preflight != nil {
+		total = r.state.Preflight.Bytes
+	}
+	m := newMeter(r.clock, r.emit, StageSeal, total)
+	sealed, err := packInto(ctx, r, file, plan.options(m.update))
+	if err != nil {
+		return nil, "", spoolFailure(err)
+	}
+	fault.Point("seal.sync")
+	if err := file.Sync(); err != nil {
+		return nil, "", spoolFailure(err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, "", spoolFailure(err)
+	}
+	fault.Point("seal.rename")
+	if err := os.Rename(part, r.spool()); err != nil {
+		return nil, "", spoolFailure(err)
+	}
+	if err := syncDir(r.dir); err != nil {
+		return nil, "", spoolFailure(err)
+	}
+	return sealed, fmt.Sprintf("%s files in %s, checksum %s", humanize.Comma(int64(sealed.Files)), humanize.IBytes(uint64(sealed.ObjectSize)), sealed.PlainChecksum[:12]), nil
+}
+
+func packInto(ctx context.Context, r *run, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+	plan := r.plan()
+	if plan.KeyID == "" {
+		packed, err := bundle.Pack(ctx, plan.Dir, file, o)
+		if err != nil {
+			return nil, err
+		}
+		sum := hex.EncodeToString(packed.Checksum[:])
+		return &bundle.Sealed{PlainChecksum: sum, ObjectSHA256: sum, PlainSize: packed.Size, ObjectSize: packed.Size, Files: packed.Files}, nil
+	}
+	signer, err := r.Signer(ctx, plan.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameKey(signer, plan.PublicKey); err != nil {
+		return nil, err
+	}
+	sealed, err := bundle.PackSealed(ctx, plan.Dir, file, signer, o)
+	return &sealed, err
+}
+
+// sameKey makes sure that the unlocked private key is the one that the plan names.
+func sameKey(signer crypto.Signer, publicPEM string) error {
+	public, err := keys.ParsePublic([]byte(publicPEM))
+	if err != nil {
+		return err
+	}
+	if !public.Equal(signer.Public()) {
+		return failure.New(failure.Verification, "key_mismatch", "unlock the key", "the private key in the store does not belong to the public key of this project", "run capstan doctor")
+	}
+	return nil
+}
+
+// UploadOutcome is where the object is.
+type UploadOutcome struct {
+	Name    string `json:"name"` // in storage
+	URL     string `json:"url"`  // as devices fetch it
+	Existed bool   `json:"existed,omitempty"`
+}
+
+// upload puts the spool into storage under a name that carries its hash.
+type upload struct{}
+
+func (upload) Name() StageName { return StageUpload }
+
+func (upload) Skip(r *run) string {
+	if r.state.Uploaded != nil {
+		return "uploaded before"
+	}
+	return ""
+}
+
+func (upload) Run(ctx context.Context, r *run) (any, string, error) {
+	sealed := r.state.Sealed
+	file, err := os.Open(r.spool())
+	if err != nil {
+		return nil, "", stateFailure(err)
+	}
+	defer file.Close()
+	name := ObjectName(r.plan().AppID, r.plan().Version, sealed.ObjectSHA256)
+	m := newMeter(r.clock, r.emit, StageUpload, sealed.ObjectSize)
+	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
+	if err != nil {
+		return nil, "", err
+	}
+	outcome := &UploadOutcome{Name: name, URL: r.Storage.PublicURL(name), Existed: object.Existed}
+	text := fmt.Sprintf("%s to %s", humanize.IBytes(uint64(sealed.ObjectSize)), r.Storage)
+	if object.Existed {
+		text = "the same bytes were there already"
+	}
+	return outcome, text, nil
+}
+
+// ObjectName is the storage name of a bundle: <appId>/<version>/<sha256>.zip.
+func ObjectName(appID, version, sha256Hex string) string {
+	clean := strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_':
+			return c
+		}
+		return '_' // semver's + is not safe in every URL and store
+	}, version)
+	return appID + "/" + clean + "/" + sha256Hex + ".zip"
+}
+
+// ProveOutcome is what the simulated devices said.
+type ProveOutcome struct {
+	Verdicts []device.Verdict `json:"verdicts"`
+}
+
+// prove downloads the object from its public URL and installs it as every
+// plugin generation of the fleet would.
+type prove struct{}
+
+func (prove) Name() StageName { return StageProve }
+
+func (prove) Skip(r *run) string {
+	if r.state.Proved != nil {
+		return "proven before"
+	}
+	return ""
+}
+
+func (prove) Run(ctx context.Context, r *run) (any, string, error) {
+	plan := r.plan()
+	versions := r.fleetVersions(ctx)
+	verdicts, err := device.Prove(ctx, r.object(), publicKey(plan), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
+	if err != nil {
+		return nil, "", err
+	}
+	installed := 0
+	for _, v := range verdicts {
+		switch {
+		case v.Installed:
+			installed++
+		case v.PluginVersion == r.provenVersion():
+			return nil, "", failure.Newf(failure.Verification, "proof_failed", "prove the bundle", "update the plugin in the project, or release in the form that it reads",
+				"plugin %s on %s would not be offered it: %s", v.PluginVersion, v.Platform, v.Reason)
+		}
+	}
+	return &ProveOutcome{Verdicts: verdicts}, fmt.Sprintf("%d of %d kinds of device install it from %s", installed, len(verdicts), r.state.Uploaded.URL), nil
+}
+
+// publicKey is what the app carries: nothing, when its bundles are plain.
+func publicKey(plan Plan) []byte {
+	if plan.KeyID == "" {
+		return nil
+	}
+	return []byte(plan.PublicKey)
+}
+
+// latestPlugin stands for the newest plugin generation that capstan models.
+const latestPlugin = "8.51.23"
+
+func (r *run) provenVersion() string {
+	if v := r.plan().PluginVersion; v != "" {
+		return v
+	}
+	return latestPlugin
+}
+
+// fleetVersions are the plugin versions to prove against: the project's own,
+// the newest, and those that the server has seen.
+func (r *run) fleetVersions(ctx context.Context) []string {
+	versions := []string{r.provenVersion()}
+	add := func(v string) {
+		for _, have := range versions {
+			if have == v {
+				return
+			}
+		}
+		if v != "" && len(versions) < 20 {
+			versions = append(versions, v)
+		}
+	}
+	add(latestPlugin)
+	// A server that cannot say what polls it does not stop the proof.
+	if summary, err := r.Registry.Summary(ctx, r.plan().AppID); err == nil {
+		for v := range summary.Fleet["plugin_version"] {
+			add(v)
+		}
+	}
+	return versions
+}
+
+func (r *run) stepEvent(stage StageName) func(device.Step) {
+	return func(s device.Step) {
+		level := "ok"
+		if !s.OK {
+			level = "refused"
+		}
+		text := s.Name
+		if s.Detail != "" {
+			text += ": " + s.Detail
+		}
+		r.event(Event{Stage: stage, Kind: EventStep, Level: level, Code: s.Code, Text: text})
+	}
+}
+
+// RegisterOutcome names the row that the registry made.
+type RegisterOutcome struct {
+	BundleID int64 `json:"bundle_id"`
+}
+
+// register creates the version in the registry.
+type register struct{}
+
+func (register) Name() StageName { return StageRegister }
+
+func (register) Skip(r *run) string {
+	if r.state.Registered != nil {
+		return "registered before"
+	}
+	return ""
+}
+
+func (register) Run(ctx context.Context, r *run) (any, string, error) {
+	plan, sealed := r.plan(), r.state.Sealed
+	body := capgo.NewBundle{
+		AppID: plan.AppID, Version: plan.Version, ExternalURL: r.state.Uploaded.URL,
+		Checksum: sealed.Checksum(checksumForm(plan)), SessionKey: sealed.SessionKey, KeyID: plan.KeyID,
+		PlainChecksum: sealed.PlainChecksum, ChecksumV2: sealed.ChecksumV2, ChecksumV3: sealed.ChecksumV3,
+		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
+		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(),
+	}
+	fault.Point("register.request")
+	row, err := r.Registry.RegisterBundle(remote.WithIdempotencyKey(ctx, r.state.ID+"/register"), body)
+	fault.Point("register.answered")
+	if err != nil {
+		// The answer may have been lost after the row was made, now or before a crash.
+		if have, lookup := r.Registry.Bundle(context.WithoutCancel(ctx), plan.AppID, plan.Version); lookup == nil && sameBundle(have, sealed) {
+			return &RegisterOutcome{BundleID: have.ID}, "was registered already by this release", nil
+		}
+		return nil, "", err
+	}
+	return &RegisterOutcome{BundleID: row.ID}, fmt.Sprintf("bundle %s of %s", plan.Version, plan.AppID), nil
+}
+
+func checksumForm(plan Plan) bundle.Form {
+	if plan.KeyID == "" {
+		return bundle.FormSHA256
+	}
+	if plan.PluginVersion == "" {
+		return bundle.FormV3
+	}
+	return bundle.FormFor(plan.PluginVersion)
+}
+
+func (p Plan) comment() string {
+	if p.Reason == "" {
+		return p.Comment
+	}
+	return strings.TrimSpace(p.Comment + "\noverride: " + p.Reason)
+}
+
+// PromoteOutcome says what the channel had, and what a device says now.
+type PromoteOutcome struct {
+	Previous string        `json:"previous,omitempty"`
+	Revision int64         `json:"revision,omitempty"`
+	Device   *DeviceResult `json:"device,omitempty"`
+}
+
+// promote points the channel at the bundle, if nobody moved it meanwhile, and
+// then asks the server as a device would.
+type promote struct{}
+
+func (promote) Name() StageName { return StagePromote }
+
+func (promote) Skip(r *run) string {
+	switch {
+	case r.plan().Channel == "":
+		return "no channel was named"
+	case r.state.Promoted != nil:
+		return "promoted before"
+	}
+	return ""
+}
+
+func (promote) Run(ctx context.Context, r *run) (any, string, error) {
+	plan := r.plan()
+	seen := r.state.Preflight
+	outcome := &PromoteOutcome{Previous: seen.Live}
+	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version}
+	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
+	switch {
+	case isClass(err, failure.NotFound):
+		// The first channel of an app serves devices that ask for none.
+		public := true
+		change.Public = &public
+	case err != nil:
+		return nil, "", err
+	case liveName(channel) == plan.Version:
+		// A crash may have come between the change and its record.
+		outcome.Revision = channel.Revision
+	case liveName(channel) != seen.Live:
+		return nil, "", failure.Newf(failure.Conflict, "channel_moved", "promote the bundle",
+			fmt.Sprintf("look at what changed; then promote with: capstan channel set %s %s --bundle %s", plan.Channel, plan.AppID, plan.Version),
+			"%s had %s when this release began and has %s now", plan.Channel, orNone(seen.Live), orNone(liveName(channel)))
+	case channel.Revision > 0:
+		change.ExpectedRevision = &channel.Revision
+	}
+	if outcome.Revision == 0 {
+		fault.Point("promote.request")
+		if err := r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change); err != nil {
+			return nil, "", err
+		}
+		fault.Point("promote.answered")
+		moved, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
+		if err != nil {
+			return nil, "", err
+		}
+		outcome.Revision = moved.Revision
+	}
+	if outcome.Device, err = r.askAsDevice(ctx, outcome.Previous); err != nil {
+		return nil, "", err
+	}
+	text := fmt.Sprintf("%s: %s → %s", plan.Channel, orNone(outcome.Previous), plan.Version)
+	return outcome, text, nil
+}
+
+// ProofDeviceID is the device id under which a release asks its own server, so
+// that all proofs of an app together are one device in its fleet.
+const ProofDeviceID = "00000000-0000-4000-8000-000000000001"
+
+// askAsDevice closes the circle: the server's own answer to a device of the
+// channel, installed. What it says is reported, and does not undo the promotion.
+func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, error) {
+	plan := r.plan()
+	if plan.UpdateURL == "" {
+		return nil, nil
+	}
+	dir, err := os.MkdirTemp("", "capstan-device-")
+	if err != nil {
+		return nil, stateFailure(err)
+	}
+	defer os.RemoveAll(dir)
+	d, err := device.New(device.Device{
+		Request: capgo.UpdateRequest{
+			Platform: "android", DeviceID: ProofDeviceID, AppID: plan.AppID, PluginVersion: r.provenVersion(), DefaultChannel: plan.Channel,
+			VersionBuild: nativeVersion(plan), VersionName: previousName(previous), IsProd: true,
+		},
+		PublicKey: publicKey(plan), Dir: dir,
+	})
+	if err != nil {
+		return nil, err
+	}
+	step := r.stepEvent(StagePromote)
+	result := &DeviceResult{PluginVersion: r.provenVersion()}
+	answer, err := d.Check(ctx, plan.UpdateURL)
+	switch {
+	case err != nil:
+	case answer.Outcome != device.Offered:
+		result.Reason = strings.TrimSpace(answer.Reason + ": " + answer.Detail)
+		step(device.Step{Name: "answer", Detail: result.Reason, Code: answer.Reason})
+	case answer.Version != plan.Version:
+		result.Reason = fmt.Sprintf("the server offers %s", answer.Version)
+		step(device.Step{Name: "answer", Detail: result.Reason, Code: "other_version"})
+	default:
+		_, err = d.Install(ctx, answer, step)
+		result.Installed = err == nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil, err
+	}
+	if err != nil {
+		result.Reason = err.Error()
+		r.event(Event{Stage: StagePromote, Kind: EventStep, Level: "refused", Code: failure.CodeOf(err), Text: err.Error(), Hint: failure.HintOf(err)})
+	}
+	return result, nil
+}
+
+// nativeVersion is the native app that the asking device has: one that may
+// take the bundle. Without a minimum it is an app as old as the bundle's own
+// major version, so that the channel's policy is judged by the bundle alone.
+func nativeVersion(plan Plan) string {
+	if plan.MinUpdateVersion != "" {
+		return plan.MinUpdateVersion
+	}
+	major, _, _ := strings.Cut(plan.Version, ".")
+	return major + ".0.0"
+}
+
+func previousName(live string) string {
+	if live == "" {
+		return capgo.Builtin
+	}
+	return live
+}
+
+func liveName(c capgo.Channel) string {
+	if c.Version == nil {
+		return ""
+	}
+	return c.Version.Name
+}
+
+func orNone(version string) string {
+	if version == "" {
+		return "nothing"
+	}
+	return version
+}
+
+func has(about capgo.About, capability string) bool {
+	for _, c := range about.Capabilities {
+		if c == capability {
+			return true
+		}
+	}
+	return false
+}
+
+func isClass(err error, class failure.Class) bool {
+	e, ok := failure.Find(err)
+	return ok && e.Class == class
+}
+
+func (p Plan) options(progress func(done, total int64)) bundle.Options {
+	return bundle.Options{SourceMaps: p.SourceMaps, Progress: progress}
+}
+
+// spoolFailure explains a full disk; what the packer said stays as it is.
+func spoolFailure(err error) error {
+	if isFull(err) {
+		return failure.Wrap(err, failure.Failed, "disk_full", "write the sealed bundle", "free space on the disk that holds capstan's state folder and run capstan release --resume")
+	}
+	return stateFailure(err)
+}
+
+func hashFile(path string) (sum string, size int64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer file.Close()
+	h := sha256.New()
+	size, err = io.Copy(h, file)
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
