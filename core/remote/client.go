@@ -183,7 +183,10 @@ func (c *Client) send(ctx context.Context, op, method, path string, query url.Va
 	}
 	answer, err := c.caller.Do(ctx, transport.Call{
 		Op: op, Method: method, Path: path, Query: query,
-		Header:     http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {key}},
+		// In lower case on purpose: under its canonical name net/http takes the
+		// header for a promise that the server deduplicates, and repeats the
+		// change by itself when the connection breaks. Capgo's server does not.
+		Header:     http.Header{"Content-Type": {"application/json"}, "idempotency-key": {key}},
 		Body:       func() (io.Reader, error) { return bytes.NewReader(encoded.Bytes()), nil },
 		Size:       int64(encoded.Len()),
 		Idempotent: idempotent,
