@@ -80,19 +80,23 @@ func newSealingWith(ctx context.Context, w io.Writer, signer crypto.Signer, iv, 
 	s := &sealing{signer: signer, pub: signer.Public().(*rsa.PublicKey), iv: iv, key: key, sessionKey: text}
 	s.plain.init()
 	s.object.init()
-	cbc := cipher.NewCBCEncrypter(block, iv)
 	s.relay = newRelay(ctx,
 		s.plain.pass,
-		func(chunk []byte, last bool) ([]byte, error) {
-			if last {
-				chunk = pad(chunk)
-			}
-			cbc.CryptBlocks(chunk, chunk)
-			return chunk, nil
-		},
+		encryptStage(cipher.NewCBCEncrypter(block, iv)),
 		s.object.pass,
 		writeTo(w))
 	return s, nil
+}
+
+// encryptStage encrypts chunks in place and pads the last one.
+func encryptStage(cbc cipher.BlockMode) stage {
+	return func(chunk []byte, last bool) ([]byte, error) {
+		if last {
+			chunk = pad(chunk)
+		}
+		cbc.CryptBlocks(chunk, chunk)
+		return chunk, nil
+	}
 }
 
 // finish sends the padding through, waits for the last write and signs the checksum.
