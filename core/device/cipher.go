@@ -1,7 +1,6 @@
 package device
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/aes"
@@ -228,7 +227,6 @@ func decrypt(ctx context.Context, r io.Reader, w io.Writer, iv, key []byte) (int
 		return 0, err
 	}
 	mode := cipher.NewCBCDecrypter(block, iv)
-	in := bufio.NewReaderSize(r, 256<<10)
 	buf := make([]byte, 64<<10)
 	held := make([]byte, 0, aes.BlockSize)
 	var written int64
@@ -236,7 +234,7 @@ func decrypt(ctx context.Context, r io.Reader, w io.Writer, iv, key []byte) (int
 		if err := ctx.Err(); err != nil {
 			return written, err
 		}
-		n, readErr := io.ReadFull(in, buf)
+		n, readErr := io.ReadFull(r, buf)
 		if n%aes.BlockSize != 0 {
 			return written, errors.New("the encrypted bytes do not fill their last block")
 		}

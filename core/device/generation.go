@@ -132,6 +132,7 @@ var (
 	quietMessages = []span{{"0.0.0", "5.5.0"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
 	loudMessages  = []span{{"5.5.0", "5.30.0"}, {"6.0.0", "6.14.25"}}
 	refusals      = []span{{"6.14.25", "6.30.0"}}
+	urlFirst      = []span{{"0.0.0", "5.30.0"}, {"6.0.0", "6.2.0"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
 	messageStops  = []span{{"7.0.2", "7.17.0"}}
 
 	manifests      = []span{{"5.10.0", "6.0.0"}, {"6.3.0", "7.0.0"}, {"7.0.2", "9.0.0"}}
@@ -175,7 +176,7 @@ func GenerationOf(pluginVersion, platform string) (Generation, error) {
 		Platform:          platform,
 		Reading:           readingOf(v, since),
 		MessageStops:      within(v, messageStops...),
-		URLBeforeBuilt:    within(v, span{"0.0.0", "6.2.0"}, span{"9.0.0", ""}),
+		URLBeforeBuilt:    within(v, urlFirst...),
 		BadURLGoesOn:      within(v, quietMessages...),
 		NullSessionKey:    since("8.51.23"),
 		NativeName:        since("8.45.0"),
