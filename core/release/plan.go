@@ -18,6 +18,8 @@ type Plan struct {
 	Channel string `json:"channel,omitempty"`
 	// Dir is the web build, absolute.
 	Dir string `json:"dir"`
+	// External registers an object that somebody uploaded already; Dir is then empty.
+	External *External `json:"external,omitempty"`
 	// KeyID names the key in the ring; "" packs a plain bundle, which only an
 	// app without a key on record takes.
 	KeyID string `json:"key_id,omitempty"`
@@ -42,13 +44,24 @@ type Plan struct {
 	CreateApp bool `json:"create_app,omitempty"`
 }
 
+// External is a sealed object that is in its place already.
+type External struct {
+	URL        string `json:"url"`
+	SessionKey string `json:"session_key"` // base64(IV):base64(RSA), "" for a plain bundle
+	// Checksum is signed in either form, or a plain SHA-256; "" has it made
+	// from the object with the app's private key.
+	Checksum string `json:"checksum,omitempty"`
+}
+
 // check refuses a plan that could not work, before anything is touched.
 func (p Plan) check() error {
 	const op = "plan the release"
 	switch {
 	case p.AppID == "":
 		return failure.New(failure.Usage, "app_missing", op, "no app id", "run capstan in a Capacitor project, or name the app")
-	case p.Dir == "":
+	case p.External != nil && p.External.SessionKey == "" && p.KeyID != "":
+		return failure.New(failure.Usage, "session_key_missing", op, "the object's session key is missing", "give what bundle encrypt printed with --iv-session-key")
+	case p.Dir == "" && p.External == nil:
 		return failure.New(failure.Usage, "folder_missing", op, "no build folder", "name it with --path")
 	case p.KeyID != "" && p.PublicKey == "":
 		return failure.New(failure.Usage, "key_missing", op, "the key has no public half on record", "run capstan key list")

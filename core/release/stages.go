@@ -49,6 +49,10 @@ func (preflight) Skip(r *run) string {
 
 func (preflight) Run(ctx context.Context, r *run) (any, string, error) {
 	plan := r.plan()
+	if plan.External != nil {
+		outcome := &PreflightOutcome{}
+		return outcome, "the version is free", r.checkRegistry(ctx, outcome)
+	}
 	report, err := bundle.Preflight(ctx, plan.Dir, plan.options(nil))
 	if err != nil {
 		return nil, "", err
@@ -165,7 +169,7 @@ func (seal) Skip(r *run) string {
 		return ""
 	}
 	// Once uploaded the spool is not needed; before that it must be whole.
-	if r.state.Uploaded != nil {
+	if r.state.Uploaded != nil || r.plan().External != nil {
 		return "sealed before"
 	}
 	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize {
@@ -176,6 +180,9 @@ func (seal) Skip(r *run) string {
 
 func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 	plan := r.plan()
+	if plan.External != nil {
+		return r.describeExternal(ctx)
+	}
 	part := r.spool() + ".part"
 	file, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -264,6 +271,9 @@ func (upload) Skip(r *run) string {
 
 func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 	sealed := r.state.Sealed
+	if external := r.plan().External; external != nil {
+		return &UploadOutcome{URL: external.URL, Existed: true}, "the object is in its place already", nil
+	}
 	file, err := os.Open(r.spool())
 	if err != nil {
 		return nil, "", stateFailure(err)
