@@ -70,7 +70,8 @@ type Verdict struct {
 // It gives one verdict for each version and platform. The error is the first
 // refusal: class Verification for an object that is not what it should be,
 // Unavailable or NotFound when it cannot be fetched. A version that the object
-// cannot be offered to is a verdict, not an error.
+// cannot be offered to is a verdict, not an error; so is a version that is not
+// one: what devices say about themselves must not stop a release.
 func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, platforms []string, step func(Step)) ([]Verdict, error) {
 	say := tell(step)
 	dir, err := os.MkdirTemp("", "capstan-prove-")
@@ -97,9 +98,7 @@ func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, plat
 			if err != nil && first == nil {
 				first = err
 			}
-			if v.PluginVersion != "" {
-				verdicts = append(verdicts, v)
-			}
+			verdicts = append(verdicts, v)
 		}
 	}
 	return verdicts, first
@@ -244,7 +243,7 @@ func (p *proof) install(ctx context.Context, version, platform string) (Verdict,
 	label := platform + " " + version
 	dir, err := os.MkdirTemp(p.dir, "device-")
 	if err != nil {
-		return Verdict{}, diskFailure(err)
+		return v, diskFailure(err)
 	}
 	defer os.RemoveAll(dir)
 	d, err := New(Device{
@@ -252,7 +251,9 @@ func (p *proof) install(ctx context.Context, version, platform string) (Verdict,
 		PublicKey: p.pem, Dir: dir,
 	})
 	if err != nil {
-		return Verdict{}, err
+		v.Code, v.Reason = failure.CodeOf(err), err.Error()
+		p.say(Step{Name: label, Detail: v.Reason, OK: true, Code: v.Code})
+		return v, nil
 	}
 	signed := p.object.SessionKey != ""
 	v.Form = d.generation.Plain
