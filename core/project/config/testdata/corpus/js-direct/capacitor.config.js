@@ -1,0 +1,8 @@
+module.exports = {
+  appId: 'com.acme.shop',
+  plugins: {
+    CapacitorUpdater: {
+      autoUpdate: true
+    }
+  }
+}

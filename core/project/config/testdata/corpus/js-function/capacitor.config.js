@@ -1,0 +1,10 @@
+module.exports = function () {
+  return {
+    appId: 'com.acme.shop',
+    plugins: {
+      CapacitorUpdater: {
+        autoUpdate: true
+      }
+    }
+  }
+}

@@ -1,0 +1,1 @@
+module.exports = { appId: 'com.acme.shop', webDir: 'www' }

@@ -1,0 +1,10 @@
+const pkg = require('./package.json')
+
+module.exports = {
+  appId: 'com.acme.shop',
+  plugins: {
+    CapacitorUpdater: {
+      version: pkg.version
+    }
+  }
+}

@@ -1,0 +1,9 @@
+class Config {
+  appId = 'com.acme.shop';
+  plugins = {
+    CapacitorUpdater: {
+      autoUpdate: true,
+    },
+  };
+}
+export default new Config();

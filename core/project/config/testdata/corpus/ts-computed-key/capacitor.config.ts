@@ -1,0 +1,9 @@
+const name = 'CapacitorUpdater';
+export default {
+  appId: 'com.acme.shop',
+  plugins: {
+    [name]: {
+      autoUpdate: true,
+    },
+  },
+};

@@ -1,0 +1,9 @@
+export default {
+  appId: 'com.acme.shop',
+  appName: `built ${new Date().toISOString()}`,
+  plugins: {
+    CapacitorUpdater: {
+      autoUpdate: true,
+    },
+  },
+};

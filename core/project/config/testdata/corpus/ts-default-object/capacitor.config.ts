@@ -1,0 +1,9 @@
+export default {
+  appId: 'com.acme.shop',
+  webDir: 'www',
+  plugins: {
+    CapacitorUpdater: {
+      autoUpdate: true
+    }
+  }
+}

@@ -1,0 +1,1 @@
+export default { appName: '🛍️', appId: 'com.acme.shop', plugins: { CapacitorUpdater: { autoUpdate: true } } };

@@ -1,0 +1,22 @@
+import type { CapacitorConfig } from '@capacitor/cli';
+
+const config: CapacitorConfig = {
+  appId: 'com.acme.shop',
+  appName: 'Acme Shop',
+  webDir: 'dist',
+  plugins: {
+    SplashScreen: {
+      launchShowDuration: 0,
+    },
+    CapacitorUpdater: {
+      publicKey:
+        '-----BEGIN RSA PUBLIC KEY-----\n' +
+        'MIIB' + // first line
+        "AQAB\n-----END RSA PUBLIC KEY-----\n",
+      autoUpdate: true,
+      updateUrl: 'https://updates.acme.dev/updates',
+    },
+  },
+};
+
+export default config;

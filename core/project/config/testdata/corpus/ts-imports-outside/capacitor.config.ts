@@ -1,0 +1,2 @@
+import other from '../json-two-spaces/capacitor.config.json';
+export default other;

@@ -1,0 +1,5 @@
+const publicKey = 'old';
+export default {
+  appId: 'com.acme.shop',
+  plugins: { CapacitorUpdater: { publicKey } },
+};

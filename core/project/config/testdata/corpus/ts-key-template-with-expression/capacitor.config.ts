@@ -1,0 +1,5 @@
+const body = 'MIIB';
+export default {
+  appId: 'com.acme.shop',
+  plugins: { CapacitorUpdater: { publicKey: `-----BEGIN ${body}` } },
+};

@@ -1,0 +1,2 @@
+import { preset } from 'acme-capacitor-preset';
+export default preset({ appId: 'com.acme.shop' });

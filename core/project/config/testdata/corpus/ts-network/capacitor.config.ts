@@ -1,0 +1,1 @@
+export default async () => ({ appId: await (await fetch('https://example.com')).text() });

@@ -1,0 +1,1 @@
+export default {appId:'com.acme.shop',plugins:{CapacitorUpdater:{autoUpdate:true}}}

@@ -1,0 +1,4 @@
+export default {
+  appId: 'com.acme.shop',
+  plugins: {},
+};

@@ -1,0 +1,8 @@
+export default Promise.resolve({
+  appId: 'com.acme.shop',
+  plugins: {
+    CapacitorUpdater: {
+      autoUpdate: true,
+    },
+  },
+});

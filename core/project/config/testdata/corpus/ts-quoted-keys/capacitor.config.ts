@@ -1,0 +1,8 @@
+export default {
+  "appId": "com.acme.shop",
+  "plugins": {
+    "CapacitorUpdater": {
+      "autoUpdate": true
+    }
+  }
+};

@@ -1,0 +1,1 @@
+export const base = { webDir: 'dist' as string, plugins: { CapacitorUpdater: { resetWhenUpdate: false }, Keyboard: {} } };

@@ -1,0 +1,10 @@
+import { shared } from './shared'
+
+export default {
+  appId: 'com.acme.shop',
+  plugins: {
+    CapacitorUpdater: {
+      ...shared // from the other app
+    }
+  }
+}

@@ -1,0 +1,2 @@
+if (!process.env.APP_ID) throw new Error('APP_ID is not set');
+export default { appId: process.env.APP_ID };

@@ -1,0 +1,2 @@
+const id = await Promise.resolve('com.acme.shop');
+export default { appId: id };

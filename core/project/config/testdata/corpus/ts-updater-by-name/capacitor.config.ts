@@ -1,0 +1,8 @@
+const updater = {
+  autoUpdate: true,
+};
+
+export default {
+  appId: 'com.acme.shop',
+  plugins: { CapacitorUpdater: updater },
+};

@@ -1,0 +1,6 @@
+export default {
+  appId: 'com.acme.shop',
+  plugins: {
+    CapacitorUpdater: {},
+  },
+};

@@ -1,0 +1,5 @@
+import { updater } from './updater';
+export default {
+  appId: 'com.acme.shop',
+  plugins: { CapacitorUpdater: updater },
+};

@@ -1,0 +1,7 @@
+const CapacitorUpdater = {
+  autoUpdate: true,
+};
+export default {
+  appId: 'com.acme.shop',
+  plugins: { CapacitorUpdater },
+};

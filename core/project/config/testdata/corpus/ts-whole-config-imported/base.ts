@@ -1,0 +1,1 @@
+export const base = { appId: 'com.acme.shop' };

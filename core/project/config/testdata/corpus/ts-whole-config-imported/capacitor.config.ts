@@ -1,0 +1,2 @@
+import { base } from './base';
+export default base;

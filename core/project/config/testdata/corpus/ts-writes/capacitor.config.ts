@@ -1,0 +1,3 @@
+import fs from 'fs';
+fs.writeFileSync('x', 'y');
+export default { appId: 'com.acme.shop' };
