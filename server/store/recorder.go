@@ -30,7 +30,11 @@ type recorder struct {
 
 	dropped atomic.Int64 // polls not recorded, because the queue or the app's devices were full
 
-	devices map[string]int64 // rows of devices by app; the writer's own
+	// The rest is the writer's own.
+	writing sync.Mutex
+	devices map[string]int64 // rows of devices by app
+	words   map[string]map[string]bool
+	period  int64 // the hour that words are of
 }
 
 type deviceKey struct{ app, device string }
@@ -58,19 +62,26 @@ func (r *recorder) open(ctx context.Context, s *Store) error {
 	defer r.mu.Unlock()
 	r.s, r.wake = s, make(chan struct{}, 1)
 	r.polls, r.devices, r.uses = map[deviceKey]poll{}, map[string]int64{}, map[string]int64{}
-	rows, err := s.db.read.QueryContext(ctx, `SELECT app_id, COUNT(*) FROM devices GROUP BY app_id`)
+	return r.count(ctx)
+}
+
+// count takes the number of device rows of each app from the table.
+func (r *recorder) count(ctx context.Context) error {
+	rows, err := r.s.db.read.QueryContext(ctx, `SELECT app_id, COUNT(*) FROM devices GROUP BY app_id`)
 	if err != nil {
 		return fault("count devices", err)
 	}
 	defer rows.Close()
+	devices := map[string]int64{}
 	for rows.Next() {
 		var app string
 		var n int64
 		if err := rows.Scan(&app, &n); err != nil {
 			return fault("count devices", err)
 		}
-		r.devices[app] = n
+		devices[app] = n
 	}
+	r.devices = devices
 	return fault("count devices", rows.Err())
 }
 
@@ -175,6 +186,8 @@ func (r *recorder) run(ctx context.Context) {
 // write takes what waits and commits it in one transaction. Polls and alarms
 // of a failed transaction are put back, events are answered with the error.
 func (r *recorder) write(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	r.mu.Lock()
 	batches, polls, alarms, uses := r.batches, r.polls, r.alarms, r.uses
 	if len(batches) == 0 && len(polls) == 0 && len(alarms) == 0 && len(uses) == 0 {
@@ -296,16 +309,27 @@ const (
 
 const hour = int64(time.Hour / time.Millisecond)
 
+const day = 24 * hour
+
+// earlier is what a device's row said before a poll.
+type earlier struct {
+	known          bool
+	channel        int64
+	onLive         bool
+	bundle, native string
+	polled         int64
+}
+
 // poll writes a device's row and counts it once an hour for its channel.
 func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool) (rowOutcome, error) {
-	find, err := w.stmt(ctx, `SELECT channel_id, on_live, polled_at FROM devices WHERE app_id = $1 AND device_id = $2`)
+	find, err := w.stmt(ctx, `SELECT channel_id, on_live, version_name, version_build, polled_at FROM devices WHERE app_id = $1 AND device_id = $2`)
 	if err != nil {
 		return rowRefused, err
 	}
-	var channel, polled int64
-	var onLive bool
-	err = find.QueryRowContext(ctx, key.app, key.device).Scan(&channel, &onLive, &polled)
-	known := err == nil
+	var before earlier
+	err = find.QueryRowContext(ctx, key.app, key.device).Scan(&before.channel, &before.onLive, &before.bundle, &before.native, &before.polled)
+	before.known = err == nil
+	known := before.known
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return rowRefused, err
 	}
@@ -326,9 +350,13 @@ func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool
 		return rowRefused, err
 	}
 	if p.channel != 0 {
-		if err := w.countPoll(ctx, key.app, p, known && polled/hour == p.at/hour && channel == p.channel, onLive); err != nil {
+		counted := known && before.polled/hour == p.at/hour && before.channel == p.channel
+		if err := w.countPoll(ctx, key.app, p, counted, before.onLive); err != nil {
 			return rowRefused, err
 		}
+	}
+	if err := w.countDay(ctx, key.app, p, before); err != nil {
+		return rowRefused, err
 	}
 	if known {
 		return rowChanged, nil
@@ -358,6 +386,65 @@ func (w *eventWriter) countPoll(ctx context.Context, app string, p poll, counted
 	return err
 }
 
+// countDay keeps the distinct devices of a day and the versions they ran.
+func (w *eventWriter) countDay(ctx context.Context, app string, p poll, before earlier) error {
+	today := p.at / day * day
+	sameDay := before.known && before.polled/day == p.at/day
+	if !sameDay {
+		fresh := 1
+		if before.known && fromMS(before.polled).Format("2006-01") == fromMS(p.at).Format("2006-01") {
+			fresh = 0
+		}
+		_, err := w.exec(ctx, `INSERT INTO app_days (app_id, day, devices, month_devices) VALUES ($1, $2, 1, $3)
+			ON CONFLICT (app_id, day) DO UPDATE SET devices = app_days.devices + 1, month_devices = app_days.month_devices + excluded.month_devices`, app, today, fresh)
+		if err != nil {
+			return err
+		}
+	}
+	for _, v := range []struct{ kind, old, new string }{
+		{string(ByBundle), before.bundle, clip(p.request.VersionName, 128)}, {string(ByNative), before.native, clip(p.request.VersionBuild, 128)},
+	} {
+		if sameDay && v.old == v.new {
+			continue
+		}
+		if sameDay {
+			if _, err := w.exec(ctx, `UPDATE version_days SET devices = devices - 1 WHERE app_id = $1 AND day = $2 AND kind = $3 AND version = $4 AND devices > 0`,
+				app, today, v.kind, v.old); err != nil {
+				return err
+			}
+		}
+		_, err := w.exec(ctx, `INSERT INTO version_days (app_id, day, kind, version, devices) VALUES ($1, $2, $3, $4, 1)
+			ON CONFLICT (app_id, day, kind, version) DO UPDATE SET devices = version_days.devices + 1`, app, today, v.kind, w.s.recorder.word(app+" "+v.kind, v.new, w.now))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wordsKept bounds the distinct words of one kind that an app's counts may
+// have in an hour: the words are what strangers say.
+const wordsKept = 500
+
+// word gives a word back, or "other" when the hour has heard too many.
+func (r *recorder) word(kind, word string, now int64) string {
+	if now/hour != r.period || r.words == nil {
+		r.period, r.words = now/hour, map[string]map[string]bool{}
+	}
+	known := r.words[kind]
+	if known == nil {
+		known = map[string]bool{}
+		r.words[kind] = known
+	}
+	if !known[word] {
+		if len(known) >= wordsKept {
+			return "other"
+		}
+		known[word] = true
+	}
+	return word
+}
+
 // batch writes the events of one request and counts the new ones.
 func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 	for _, e := range b.events {
@@ -375,10 +462,10 @@ func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 		}
 		device := strings.ToLower(e.DeviceID)
 		version, action := clip(e.VersionName, 256), clip(e.Action, 64)
-		n, err := w.exec(ctx, `INSERT INTO events (app_id, device_id, action, version_name, old_version_name, platform, plugin_version, metadata, device_time, at)
-			SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM apps WHERE app_id = $1
+		n, err := w.exec(ctx, `INSERT INTO events (app_id, device_id, action, version_name, old_version_name, platform, plugin_version, metadata, device_time, at, counted)
+			SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM apps WHERE app_id = $1
 			ON CONFLICT (app_id, device_id, action, version_name, device_time) DO NOTHING`,
-			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at)
+			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at, e.IsProd && !e.IsEmulator)
 		if err != nil {
 			return err
 		}
@@ -403,6 +490,7 @@ func (w *eventWriter) countEvent(ctx context.Context, b *batch, e capgo.StatsEve
 	}
 	// A file's name may follow the version; the counts are by bundle.
 	version, _, _ = strings.Cut(version, ":")
+	version, action = w.s.recorder.word(b.app+" version", version, w.now), w.s.recorder.word(b.app+" action", action, w.now)
 	_, err = w.exec(ctx, `INSERT INTO event_hours (app_id, hour, channel_id, version_name, platform, action, n) VALUES ($1, $2, $3, $4, $5, $6, 1)
 		ON CONFLICT (app_id, hour, channel_id, version_name, platform, action) DO UPDATE SET n = event_hours.n + 1`,
 		b.app, b.at/hour*hour, channel, version, clip(e.Platform, 16), action)

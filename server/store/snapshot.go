@@ -347,4 +347,3 @@ func (s *Store) listenOnce(ctx context.Context, target string, notices chan<- st
 		}
 	}
 }
-

@@ -131,6 +131,7 @@ CREATE TABLE events (
   platform         TEXT NOT NULL DEFAULT '',
   plugin_version   TEXT NOT NULL DEFAULT '',
   metadata         TEXT NOT NULL DEFAULT '',
+  counted          BOOLEAN NOT NULL DEFAULT FALSE, -- a production device that is no emulator
   device_time      BIGINT, -- the device's clock; null when it sent none
   at               BIGINT NOT NULL,
   UNIQUE (app_id, device_id, action, version_name, device_time)
@@ -158,6 +159,26 @@ CREATE TABLE poll_hours (
   devices      BIGINT NOT NULL,
   on_live      BIGINT NOT NULL,
   PRIMARY KEY (app_id, hour, channel_id)
+);
+
+-- Distinct devices of a day; month_devices are those seen for the first time
+-- in that month. day is the day's first millisecond, UTC.
+CREATE TABLE app_days (
+  app_id        TEXT NOT NULL REFERENCES apps(app_id) ON DELETE CASCADE,
+  day           BIGINT NOT NULL,
+  devices       BIGINT NOT NULL,
+  month_devices BIGINT NOT NULL,
+  PRIMARY KEY (app_id, day)
+);
+
+-- Distinct devices of a day by the version that they ran last on it.
+CREATE TABLE version_days (
+  app_id  TEXT NOT NULL REFERENCES apps(app_id) ON DELETE CASCADE,
+  day     BIGINT NOT NULL,
+  kind    TEXT NOT NULL, -- bundle or native
+  version TEXT NOT NULL,
+  devices BIGINT NOT NULL,
+  PRIMARY KEY (app_id, day, kind, version)
 );
 
 CREATE TABLE objects (

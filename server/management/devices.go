@@ -1,0 +1,81 @@
+package management
+
+import (
+	"regexp"
+
+	"capstan/server/store"
+)
+
+// deviceID is a UUID in either case.
+var deviceID = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+func listDevices(c *call) error {
+	if id := c.in.text("device_id"); id != "" {
+		if err := c.mustExist(); err != nil {
+			return err
+		}
+		d, err := c.api.Store.Device(c.ctx, c.app, id)
+		if err != nil {
+			return err
+		}
+		return c.ok(d)
+	}
+	f := store.DeviceFilter{AppID: c.app, Cursor: c.in.text("cursor"), Limit: c.in.limit(), Oldest: c.in.text("order") == "asc", CustomID: c.in.text("custom_id")}
+	if since := c.in.optTime("updated_at"); since != nil {
+		f.Since = *since
+	}
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	page, err := c.api.Store.Devices(c.ctx, f)
+	if err != nil {
+		return err
+	}
+	return c.ok(page)
+}
+
+func (c *call) device() (string, error) {
+	id := c.in.text("device_id")
+	if err := c.checked(); err != nil {
+		return "", err
+	}
+	if id == "" {
+		return "", bad("missing_device_id", "device_id is missing")
+	}
+	if !deviceID.MatchString(id) {
+		return "", bad("invalid_device_id", "device_id is not a UUID")
+	}
+	return id, nil
+}
+
+func setOverride(c *call) error {
+	id, err := c.device()
+	if err != nil {
+		return err
+	}
+	if _, _, given := c.in.find([]string{"version_id"}); given {
+		return bad("invalid_version_id", "a device is put on a channel, not on a bundle")
+	}
+	channel := c.in.text("channel")
+	if channel == "" {
+		return bad("missing_channel", "channel is missing")
+	}
+	if err := c.api.Store.SetOverride(c.ctx, c.actor(), c.app, id, channel); err != nil {
+		return err
+	}
+	return c.ok(statusOK)
+}
+
+func clearOverride(c *call) error {
+	id, err := c.device()
+	if err != nil {
+		return err
+	}
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	if err := c.api.Store.ClearOverride(c.ctx, c.actor(), c.app, id); err != nil {
+		return err
+	}
+	return c.ok(statusOK)
+}

@@ -1,0 +1,194 @@
+package management
+
+import (
+	"strconv"
+	"time"
+
+	"capstan/core/capgo"
+	"capstan/server/store"
+)
+
+// maxDays bounds the range of a statistics call.
+const maxDays = 400
+
+// span reads from and to. Code invalid_body.
+func (c *call) span() (from, to time.Time, err error) {
+	f, t := c.in.optTime("from"), c.in.optTime("to")
+	if f == nil || t == nil || c.in.problem != nil || t.Before(*f) || t.Sub(*f) > maxDays*24*time.Hour {
+		return from, to, bad("invalid_body", "from and to are dates, at most %d days apart", maxDays)
+	}
+	return f.Truncate(24 * time.Hour), t.Truncate(24 * time.Hour), nil
+}
+
+// appDay is an element of GET /statistics/app. The metered values of Capgo's
+// cloud that a server of one's own does not have are 0.
+type appDay struct {
+	Date              string `json:"date"`
+	MAU               int64  `json:"mau"`
+	Storage           int64  `json:"storage"`
+	StorageByteHours  int64  `json:"storage_byte_hours"`
+	Bandwidth         int64  `json:"bandwidth"`
+	BuildTimeSeconds  int64  `json:"build_time_seconds"`
+	InstallsSucceeded int64  `json:"installs"`
+	InstallsFailed    int64  `json:"failures"`
+}
+
+func appStatistics(c *call) error {
+	from, to, err := c.span()
+	if err != nil {
+		return err
+	}
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	days, err := c.days([]string{c.app}, from, to)
+	if err != nil {
+		return err
+	}
+	return c.ok(days)
+}
+
+func userStatistics(c *call) error {
+	from, to, err := c.span()
+	if err != nil {
+		return err
+	}
+	var apps []string
+	for offset := 0; ; offset += 1000 {
+		list, err := c.api.Store.Apps(c.ctx, c.token.Apps, offset, 1000)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			apps = append(apps, a.AppID)
+		}
+		if len(list) < 1000 {
+			break
+		}
+	}
+	days, err := c.days(apps, from, to)
+	if err != nil {
+		return err
+	}
+	return c.ok(days)
+}
+
+// days adds up the days of some apps; values accumulate, as in Capgo's API,
+// unless noAccumulate is set.
+func (c *call) days(apps []string, from, to time.Time) ([]appDay, error) {
+	list := []appDay{}
+	index := map[string]int{}
+	for day := from; !day.After(to); day = day.Add(24 * time.Hour) {
+		date := day.Format(time.DateOnly)
+		index[date] = len(list)
+		list = append(list, appDay{Date: date})
+	}
+	for _, app := range apps {
+		rows, err := c.api.Store.Days(c.ctx, app, from, to)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			if i, ok := index[r.Date]; ok {
+				list[i].MAU += r.NewDevices
+				list[i].InstallsSucceeded += r.Installs
+				list[i].InstallsFailed += r.Failures
+				list[i].Storage += r.StoredBytes
+			}
+		}
+	}
+	if keep := c.in.optBool("noAccumulate"); keep == nil || !*keep {
+		for i := 1; i < len(list); i++ {
+			list[i].MAU += list[i-1].MAU
+			list[i].InstallsSucceeded += list[i-1].InstallsSucceeded
+			list[i].InstallsFailed += list[i-1].InstallsFailed
+			list[i].Storage += list[i-1].Storage
+		}
+	}
+	return list, nil
+}
+
+// usage is the answer of the two usage routes: for each day the share of each
+// version in per cent, and the counts behind it.
+type usage struct {
+	Labels   []string       `json:"labels"`
+	Datasets []usageDataset `json:"datasets"`
+	Latest   *usageLatest   `json:"latestVersion,omitempty"`
+}
+
+type usageDataset struct {
+	Label  string    `json:"label"`
+	Data   []float64 `json:"data"`
+	Counts []int64   `json:"metaCounts"`
+}
+
+type usageLatest struct {
+	Name       string `json:"name"`
+	Percentage string `json:"percentage"`
+}
+
+func bundleUsage(c *call) error { return c.usage(store.ByBundle) }
+
+func nativeUsage(c *call) error { return c.usage(store.ByNative) }
+
+func (c *call) usage(by store.UsageKind) error {
+	from, to, err := c.span()
+	if err != nil {
+		return err
+	}
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	rows, err := c.api.Store.Usage(c.ctx, c.app, by, from, to)
+	if err != nil {
+		return err
+	}
+	u := usage{Labels: []string{}, Datasets: []usageDataset{}}
+	index := map[string]int{}
+	for day := from; !day.After(to); day = day.Add(24 * time.Hour) {
+		index[day.Format(time.DateOnly)] = len(u.Labels)
+		u.Labels = append(u.Labels, day.Format(time.DateOnly))
+	}
+	totals := make([]int64, len(u.Labels))
+	sets := map[string]int{}
+	for _, r := range rows {
+		day, ok := index[r.Date]
+		if !ok {
+			continue
+		}
+		at, ok := sets[r.Version]
+		if !ok {
+			at = len(u.Datasets)
+			sets[r.Version] = at
+			u.Datasets = append(u.Datasets, usageDataset{r.Version, make([]float64, len(u.Labels)), make([]int64, len(u.Labels))})
+		}
+		u.Datasets[at].Counts[day] += r.Devices
+		totals[day] += r.Devices
+	}
+	for i := range u.Datasets {
+		for day, n := range u.Datasets[i].Counts {
+			if totals[day] > 0 {
+				u.Datasets[i].Data[day] = float64(n*1000/totals[day]) / 10
+			}
+		}
+	}
+	u.Latest = latest(u)
+	return c.ok(u)
+}
+
+// latest is the version that most devices ran on the last day of the range.
+func latest(u usage) *usageLatest {
+	if len(u.Labels) == 0 {
+		return nil
+	}
+	last, best := len(u.Labels)-1, -1
+	for i, d := range u.Datasets {
+		if d.Counts[last] > 0 && (best < 0 || d.Counts[last] > u.Datasets[best].Counts[last]) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return &usageLatest{Name: capgo.Unknown, Percentage: "0"}
+	}
+	return &usageLatest{u.Datasets[best].Label, strconv.FormatFloat(u.Datasets[best].Data[last], 'f', 1, 64)}
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"capstan/core/failure"
+	"capstan/server/store"
+)
+
+// metrics are what a Prometheus server reads. No label comes from a client:
+// neither app ids nor device ids nor paths.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+	answers  *prometheus.CounterVec
+	withheld prometheus.Counter
+}
+
+func newMetrics(s *store.Store, l *limiter) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_http_requests_total", Help: "Requests by part of the server and status."}, []string{"part", "status"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "capstan_http_request_seconds", Help: "Time to answer, by part of the server.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30}}, []string{"part"}),
+		answers:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_update_answers_total", Help: "Answers to update checks of known apps, by reason."}, []string{"reason"}),
+		withheld: prometheus.NewCounter(prometheus.CounterOpts{Name: "capstan_bundles_withheld_total", Help: "Update checks that met a bundle which is not sealed or does not verify. Alarm on any."}),
+	}
+	m.registry.MustRegister(m.requests, m.took, m.answers, m.withheld, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_bundles_unverified", Help: "Bundles on channels that do not verify with their app's key. Alarm on any."}, func() float64 { return float64(s.Refused()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_polls_dropped_total", Help: "Update checks that were answered and not recorded."}, func() float64 { return float64(s.Dropped()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_limited_total", Help: "Requests over a bound of their address."}, func() float64 { return float64(l.hits.Load()) }),
+	)
+	return m
+}
+
+func (m *metrics) request(part string, status int, took time.Duration) {
+	m.requests.WithLabelValues(part, statusText(status)).Inc()
+	m.took.WithLabelValues(part).Observe(took.Seconds())
+}
+
+func (m *metrics) answered(reason string) { m.answers.WithLabelValues(reason).Inc() }
+
+// statusText spares the hot path the formatting of a number.
+func statusText(status int) string {
+	switch status {
+	case 200:
+		return "200"
+	case 400:
+		return "400"
+	case 404:
+		return "404"
+	case 429:
+		return "429"
+	case 503:
+		return "503"
+	}
+	return strconv.Itoa(status)
+}
+
+// listen serves /metrics on an address of its own; stop ends it.
+func (m *metrics) listen(address string) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, failure.Wrap(err, failure.Failed, "address_in_use", "listen for metrics", "choose another address with --metrics")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(listener) }() // ends with Close
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx)
+		_ = server.Close()
+		<-done
+	}, nil
+}

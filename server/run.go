@@ -1,0 +1,208 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"capstan/core/failure"
+)
+
+// Bounds of a connection. Uploads and downloads move the deadlines on while
+// they keep up the pace.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 15 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 60 * time.Second
+	maxHeader     = 16 << 10
+	drainTime     = 20 * time.Second
+	maxConns      = 20_000
+)
+
+// Handler serves everything but the metrics.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// operatorPaths are the first segments of the paths that are not for devices.
+var operatorPaths = map[string]bool{"app": true, "bundle": true, "channel": true, "device": true, "statistics": true, "capstan": true}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	seen := &observed{ResponseWriter: w}
+	defer func() {
+		if p := recover(); p != nil {
+			s.recovered(seen, r, p)
+		}
+		s.metrics.request(kindOf(r.URL.Path), seen.code(), time.Since(start))
+	}()
+	path := r.URL.Path
+	if path == "/updates" && s.limits.take(s.limits.client(r), "updates", s.limits.rates.Updates, time.Minute, 1) == 0 { // nearly everything
+		s.devices.ServeHTTP(seen, r)
+		return
+	}
+	head, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch {
+	case head == "files":
+		s.folder.serve(seen, r)
+	case operatorPaths[head]:
+		s.api.ServeHTTP(seen, r)
+		s.log.Info("management", "method", r.Method, "route", r.Pattern, "status", seen.code(), "took", time.Since(start).Round(time.Microsecond))
+	case path == "/livez":
+		writeStatus(seen, r, nil)
+	case path == "/readyz":
+		writeStatus(seen, r, s.checkReady(r.Context()))
+	case s.limits.deviceBlocked(seen, r):
+	default:
+		s.devices.ServeHTTP(seen, r)
+	}
+}
+
+func writeStatus(w http.ResponseWriter, _ *http.Request, err error) {
+	if err != nil {
+		writeError(w, http.StatusServiceUnavailable, "not_ready", "the server is not ready")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"status":"ok"}`))
+}
+
+// recovered answers for a handler that panicked. The text goes to the log only.
+func (s *Server) recovered(w *observed, r *http.Request, p any) {
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.log.Error("handler panicked", "method", r.Method, "path_kind", kindOf(r.URL.Path), "panic", p)
+	if w.status == 0 {
+		writeError(w, http.StatusInternalServerError, "unknown_error", "the server could not do this")
+	}
+}
+
+// kindOf names the part of the server that a path belongs to.
+func kindOf(path string) string {
+	head, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch {
+	case operatorPaths[head]:
+		return "management"
+	case head == "updates", head == "stats", head == "channel_self", head == "files":
+		return head
+	case head == "livez", head == "readyz":
+		return "health"
+	}
+	return "other"
+}
+
+// observed remembers the status of an answer.
+type observed struct {
+	http.ResponseWriter
+	status int
+}
+
+func (o *observed) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+func (o *observed) code() int {
+	if o.status == 0 {
+		return http.StatusOK
+	}
+	return o.status
+}
+
+// Run serves until ctx ends, then takes no new connections, lets the running
+// requests finish for up to 20 seconds, writes what is queued and closes.
+func (s *Server) Run(ctx context.Context) error {
+	defer func() { _ = s.Close() }()
+	if s.listener == nil {
+		return failure.New(failure.Usage, "no_address", "run server", "no address was bound", "name one with --listen")
+	}
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug),
+	}
+	listener := net.Listener(&capped{Listener: s.listener, free: make(chan struct{}, maxConns)})
+	if s.config.Certificate != "" {
+		certificates, err := loadCertificates(s.config.Certificate, s.config.CertificateKey)
+		if err != nil {
+			return err
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.get, NextProtos: []string{"h2", "http/1.1"}}
+		listener = tls.NewListener(listener, server.TLSConfig)
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var others sync.WaitGroup
+	defer others.Wait()
+	others.Add(1)
+	go func() { defer others.Done(); s.store.Maintain(background) }()
+	stopMetrics, err := s.metrics.listen(s.config.Metrics)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		stop()
+		return failure.Wrap(err, failure.Failed, "serve_failed", "run server", "")
+	case <-ctx.Done():
+	}
+	s.stopping.Store(true)
+	drain, cancel := context.WithTimeout(background, drainTime)
+	defer cancel()
+	err = server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("requests were cut off after the drain time", "after", drainTime)
+		err = server.Close()
+	}
+	stop()
+	others.Wait()
+	return errors.Join(err, s.Close())
+}
+
+// quiet keeps the net/http server's own lines, which name client addresses,
+// out of logs above debug level.
+type quiet struct{ slog.Handler }
+
+// capped bounds the number of open connections. Past it new ones wait in the
+// kernel's queue.
+type capped struct {
+	net.Listener
+	free chan struct{}
+}
+
+func (c *capped) Accept() (net.Conn, error) {
+	c.free <- struct{}{}
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		<-c.free
+		return nil, err
+	}
+	return &cappedConn{Conn: conn, free: c.free}, nil
+}
+
+type cappedConn struct {
+	net.Conn
+	free chan struct{}
+	gone atomic.Bool
+}
+
+func (c *cappedConn) Close() error {
+	if c.gone.CompareAndSwap(false, true) {
+		<-c.free
+	}
+	return c.Conn.Close()
+}
