@@ -32,13 +32,21 @@ var (
 	errKeyFormat = errors.New("not a PKCS#1 public key")
 )
 
-// loadPublic reads a public key as the plugin does: white space is ignored,
-// between header and footer stands the base64 of a PKCS#1 key. It is laxer than
-// a PEM parser (one line, CRLF) and knows no other key format.
-func loadPublic(text []byte) (*rsa.PublicKey, error) {
-	s := strings.Join(strings.Fields(string(text)), "")
-	s = strings.ReplaceAll(s, strings.ReplaceAll(pemHeader, " ", ""), "")
-	s = strings.ReplaceAll(s, strings.ReplaceAll(pemFooter, " ", ""), "")
+// loadPublic reads a public key as the plugin does: white space is ignored (by
+// an older iOS line feeds alone), and between header and footer stands the
+// base64 of a PKCS#1 key. It is laxer than a PEM parser and knows no other format.
+func (g Generation) loadPublic(text []byte) (*rsa.PublicKey, error) {
+	s := strings.ReplaceAll(string(text), "\n", "")
+	if !g.StrictPEM {
+		s = strings.Join(strings.Fields(s), "")
+	}
+	for _, line := range []string{pemHeader, pemFooter} {
+		s = strings.ReplaceAll(s, line, "")
+		s = strings.ReplaceAll(s, strings.ReplaceAll(line, " ", ""), "")
+	}
+	if g.StrictPEM && strings.ContainsAny(s, "\r \t") {
+		return nil, errKeyFormat
+	}
 	der, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
 		return nil, errKeyFormat
@@ -116,7 +124,7 @@ func (d *Device) sessionKey(field string) (iv, key []byte, found bool, err error
 	if err != nil {
 		return nil, nil, true, errors.New("the session key is not base64")
 	}
-	pub, err := loadPublic(d.PublicKey)
+	pub, err := d.generation.loadPublic(d.PublicKey)
 	if err != nil {
 		return nil, nil, true, err
 	}
@@ -177,7 +185,7 @@ func (d *Device) signedChecksum(value string) (string, error) {
 	if len(d.PublicKey) == 0 {
 		return value, nil
 	}
-	pub, err := loadPublic(d.PublicKey)
+	pub, err := d.generation.loadPublic(d.PublicKey)
 	if err != nil {
 		return "", err
 	}

@@ -79,7 +79,7 @@ func New(d Device) (*Device, error) {
 		d.Request.DeviceID = newDeviceID()
 	}
 	if g.KeyMustLoad && len(d.PublicKey) > 0 {
-		if _, err := loadPublic(d.PublicKey); err != nil {
+		if _, err := g.loadPublic(d.PublicKey); err != nil {
 			return nil, failure.Newf(failure.Verification, "key_malformed", "start the app",
 				"the app's public key must be a PKCS#1 PEM: BEGIN RSA PUBLIC KEY", "plugin %s cannot read the public key: %w", d.Request.PluginVersion, err)
 		}

@@ -71,6 +71,7 @@ type Generation struct {
 	ChecksumAlways    bool // a checksum is demanded of every zip
 	SessionKeyWithKey bool // a public key demands a session key
 	StrictBase64      bool
+	StrictPEM         bool // a public key with CRLF line ends cannot be read
 	LenientRSA        bool // takes any filling between 00 01 and 00
 	KeyMustLoad       bool // an unreadable public key ends the app at start
 
@@ -151,7 +152,7 @@ func lineOf(v *semver.Version) *semver.Version {
 	switch {
 	case v.Major() == 8:
 		return v
-	case v.Major() >= 5 && v.Major() <= 7 && v.Minor() >= 30:
+	case v.Major() >= 5 && v.Major() <= 7 && !v.LessThan(semver.New(v.Major(), 30, 0, "", "")):
 		return semver.New(8, v.Minor(), v.Patch(), v.Prerelease(), "")
 	}
 	return nil
@@ -231,6 +232,7 @@ func GenerationOf(pluginVersion, platform string) (Generation, error) {
 func (g *Generation) asIOS(v *semver.Version, since func(string) bool) {
 	g.Central = true
 	g.StrictBase64 = true
+	g.StrictPEM = !since("8.51.16")
 	g.SessionKey16 = g.PublicKeyInApp
 	g.LenientRSA = !since("8.51.16")
 	g.Signature256 = g.PublicKeyInApp

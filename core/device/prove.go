@@ -120,7 +120,7 @@ func (p *proof) common(ctx context.Context) error {
 	o := p.object
 	var iv, key []byte
 	if len(p.pem) > 0 {
-		pub, err := loadPublic(p.pem)
+		pub, err := Generation{}.loadPublic(p.pem)
 		if err == nil && !strings.HasPrefix(string(p.pem), pemHeader) {
 			err = errKeyFormat
 		}
