@@ -1,0 +1,131 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"capstan/core/failure"
+	"capstan/ui/text"
+	"capstan/ui/theme"
+	"capstan/ui/views"
+)
+
+// Options say what the console opens on.
+type Options struct {
+	Services views.Services
+	Facts    views.Facts
+	// Start is the first screen; empty means the board.
+	Start views.Screen
+	// Demo marks the sandbox, and lets the first screen lead a newcomer.
+	Demo     bool
+	ReadOnly bool
+	// Accessible asks for numbered questions, line by line, instead of the screen.
+	Accessible bool
+	NoColor    bool
+	NoMouse    bool
+	Lang       string     // en or es; anything else is en
+	Theme      theme.Name // empty is Auto
+
+	// OnCrash is told of a panic before the console ends in order; it may
+	// write a crash file. It may be called from any goroutine.
+	OnCrash func(value any, stack []byte)
+
+	// For tests: streams in place of the terminal, its size, and the clock.
+	Input         io.Reader
+	Output        io.Writer
+	Width, Height int
+	Environment   []string
+	Profile       *colorprofile.Profile
+	Now           func() time.Time
+}
+
+// jobGrace is how long jobs may take to stop when the console ends.
+const jobGrace = 5 * time.Second
+
+// Run opens the console and returns when it is closed. The terminal is
+// restored whatever the end is: q, ctrl+c, SIGTERM, SIGHUP or a panic. It
+// returns nil after an ordinary end, the context's cause when the context or a
+// signal ended it, and a failure of class Crash after a panic.
+func Run(ctx context.Context, o Options) error {
+	if o.Accessible {
+		return runLines(ctx, o)
+	}
+	// Bubble Tea would write every byte it draws into the file that this names.
+	_ = os.Unsetenv("TEA_TRACE")
+	if o.Input == nil {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := newRoot(o.env(ctx), o.start())
+	r.plain, r.noMouse = o.NoColor, o.NoMouse
+	r.onCrash, r.jobs.onCrash = o.OnCrash, o.OnCrash
+	r.restyle()
+
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler()}
+	if o.Input != nil {
+		options = append(options, tea.WithInput(o.Input))
+	}
+	if o.Output != nil {
+		options = append(options, tea.WithOutput(o.Output))
+	}
+	if o.Width > 0 && o.Height > 0 {
+		options = append(options, tea.WithWindowSize(o.Width, o.Height))
+	}
+	if o.Environment != nil {
+		options = append(options, tea.WithEnvironment(o.Environment))
+	}
+	if o.Profile != nil {
+		options = append(options, tea.WithColorProfile(*o.Profile))
+	}
+	_, err := tea.NewProgram(r, options...).Run()
+	cause := context.Cause(ctx)
+	cancel()
+	r.jobs.finish(jobGrace)
+	switch {
+	case r.crash != nil:
+		return r.crash
+	case cause != nil:
+		return cause
+	case errors.Is(err, tea.ErrProgramPanic):
+		return failure.Wrap(err, failure.Crash, "crash", "console", "")
+	case errors.Is(err, tea.ErrInterrupted):
+		return context.Canceled
+	}
+	return err
+}
+
+// env makes what the views share.
+func (o *Options) env(ctx context.Context) *views.Env {
+	lang := o.Lang
+	if lang != "es" {
+		lang = "en"
+	}
+	words := *text.Of(lang) // a copy, so that switching the language changes it for everybody
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
+	name := o.Theme
+	if name == "" {
+		name = theme.Auto
+	}
+	return &views.Env{Ctx: ctx, Services: o.Services, Facts: o.Facts, S: &words, St: theme.New(name, true), Now: now, ReadOnly: o.ReadOnly, Demo: o.Demo, Theme: name, Lang: lang}
+}
+
+func (o *Options) start() views.Screen {
+	if o.Start == "" {
+		return views.ScreenBoard
+	}
+	return o.Start
+}

@@ -1,0 +1,136 @@
+package ui
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"capstan/internal/tuitest"
+)
+
+const pictures = "../screenshots"
+
+// shots are the pictures that the README and the documentation show.
+var shots = []struct {
+	name   string
+	w, h   int
+	light  bool
+	fresh  bool // an app at its very start
+	set    func(o *Options, d *desk)
+	script func(term *tuitest.Terminal)
+}{
+	{name: "board", w: 120, h: 40, script: func(term *tuitest.Terminal) {}},
+	{name: "board-80", w: 80, h: 24, script: func(term *tuitest.Terminal) {}},
+	{name: "board-light", w: 120, h: 40, light: true, script: func(term *tuitest.Terminal) {}},
+	{name: "board-es", w: 80, h: 24, set: func(o *Options, _ *desk) { o.Lang = "es" }, script: func(term *tuitest.Terminal) {}},
+	{name: "welcome", w: 80, h: 24, fresh: true, set: func(o *Options, _ *desk) { o.Demo = true }, script: func(term *tuitest.Terminal) {}},
+	{name: "release-key", w: 80, h: 24, fresh: true, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(time.Second) }},
+	{name: "release-key-made", w: 80, h: 24, fresh: true, script: func(term *tuitest.Terminal) {
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+	}},
+	{name: "release-folder", w: 80, h: 24, script: func(term *tuitest.Terminal) { term.Press("2"); term.Wait(8 * time.Second) }},
+	{name: "release-not-a-build", w: 80, h: 24, light: true, script: func(term *tuitest.Terminal) {
+		term.Press("2")
+		term.Wait(time.Second)
+		for range 4 {
+			term.Press("backspace")
+		}
+		term.Type("src")
+		term.Wait(8 * time.Second)
+	}},
+	{name: "release-upload", w: 100, h: 30, script: func(term *tuitest.Terminal) { toUpload(term) }},
+	{name: "release-prove", w: 80, h: 24, script: func(term *tuitest.Terminal) { toUpload(term); term.Until("decrypts", time.Minute) }},
+	{name: "release-promote", w: 100, h: 30, script: func(term *tuitest.Terminal) { toPromote(term) }},
+	{name: "release-confirm", w: 80, h: 24, script: func(term *tuitest.Terminal) {
+		toPromote(term)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Type("produc")
+	}},
+	{name: "release-done", w: 80, h: 24, script: func(term *tuitest.Terminal) {
+		toPromote(term)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(3 * time.Second)
+	}},
+	{name: "channel", w: 120, h: 40, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(8 * time.Second) }},
+	{name: "channel-80", w: 80, h: 24, light: true, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(8 * time.Second) }},
+	{name: "bundles", w: 120, h: 40, script: func(term *tuitest.Terminal) {
+		term.Press("3")
+		term.Wait(time.Second)
+		term.Press("down", "enter")
+		term.Wait(time.Second)
+	}},
+	{name: "device", w: 120, h: 40, script: func(term *tuitest.Terminal) { toDevice(term) }},
+	{name: "device-80", w: 80, h: 24, script: func(term *tuitest.Terminal) { toDevice(term) }},
+	{name: "devices", w: 120, h: 40, light: true, script: func(term *tuitest.Terminal) { term.Press("4"); term.Wait(time.Second) }},
+	{name: "fleet", w: 120, h: 40, script: func(term *tuitest.Terminal) { term.Press("5"); term.Wait(time.Second) }},
+	{name: "activity", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("6"); term.Wait(time.Second) }},
+	{name: "keys", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("7"); term.Wait(time.Second) }},
+	{name: "server", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("8"); term.Wait(time.Second) }},
+	{name: "settings", w: 80, h: 24, script: func(term *tuitest.Terminal) { term.Press("9"); term.Wait(time.Second) }},
+	{name: "setup", w: 80, h: 24, script: func(term *tuitest.Terminal) { term.Press("s"); term.Wait(time.Second) }},
+	{name: "help", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("?") }},
+	{name: "palette", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press(":"); term.Type("ro"); term.Wait(time.Second) }},
+	{name: "mono", w: 80, h: 24, set: func(o *Options, _ *desk) { o.NoColor = true }, script: func(term *tuitest.Terminal) {}},
+	{name: "colour-blind", w: 80, h: 24, set: func(o *Options, _ *desk) { o.Theme = "colour-blind" }, script: func(term *tuitest.Terminal) {}},
+}
+
+func toUpload(term *tuitest.Terminal) {
+	term.Press("2")
+	term.Wait(time.Second)
+	term.Press("enter")
+	term.Wait(time.Second)
+	term.Press("enter")
+	term.Wait(5 * time.Second)
+}
+
+func toPromote(term *tuitest.Terminal) {
+	toUpload(term)
+	term.Until("waits for you", time.Minute)
+	term.Wait(time.Second)
+}
+
+func toDevice(term *tuitest.Terminal) {
+	term.Press("4")
+	term.Wait(time.Second)
+	term.Press("/")
+	term.Type("1.9.0")
+	term.Press("enter")
+	term.Wait(time.Second)
+	term.Press("enter")
+	term.Wait(8 * time.Second)
+}
+
+// TestScreenshots draws the pictures of screenshots/ from the running console.
+// go test ./ui -run TestScreenshots -update makes them anew.
+func TestScreenshots(t *testing.T) {
+	for _, s := range shots {
+		t.Run(s.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := busyDesk()
+				if s.fresh {
+					d = newDesk()
+				}
+				o := d.options()
+				if s.set != nil {
+					s.set(&o, d)
+				}
+				term := open(t, o, s.w, s.h, !s.light)
+				term.Wait(8 * time.Second)
+				s.script(term)
+				page := tuitest.DarkPage
+				if s.light {
+					page = tuitest.LightPage
+				}
+				tuitest.Picture(t, pictures, s.name, term.SVG(page))
+				leave(t, term)
+			})
+		})
+	}
+}

@@ -1,0 +1,153 @@
+package text
+
+import "strings"
+
+// Strings are all words of the console in one language. The fields are the same
+// in every language, and so are the verbs (%s, %d) in each.
+type Strings struct {
+
+	// Numbers and times
+	DecimalMark, GroupMark, Days, Months, Years, Never, JustNow, AgoFormat, ETA string
+
+	// Words that many screens share
+	Enter, Cancel, Close, Loading, AsOf, ErrorTitle, TryAgain, Code, NothingFound, NothingMatches, AndMore, Builtin, Production string
+	Live, Target, Channel, Version, Created, PublicKey, Signed, Plain, Others, Somebody, InsteadOf, AlreadyDone, AlreadyLive    string
+	AlreadySo, LiveNow, OneDevice, ManyDevices, OneFile, ManyFiles, In24h, In30d, SignedBy                                      string
+
+	// Frame
+	TooSmallTitle, TooSmall, BadgeDemo, BadgeReadOnly, BadgeKey, Copied, FilterPrompt, FilterCount, PalettePrompt    string
+	PaletteNone, HelpTitle, HelpHere, HelpEverywhere, HelpMove, MoveLines, MovePages, MoveHalf, MoveEnds, MoveFields string
+	HelpPage, ErrorDismiss, JobRunning, TitleLive                                                                    string
+
+	// Everywhere
+	HelpQuit, LongQuit, HelpBack, LongBack, HelpHelp, LongHelp, HelpPalette, LongPalette, HelpFilter, LongFilter, HelpReload string
+	LongReload, LongTheme, LongLang, LongSuspend, LongInterrupt, LongScreen, WhyReadOnly, WhySuspend, WhyNoFilter            string
+	QuitTitle, QuitWhat, StopTitle, StopWhat, StopVerb, KeepGoing, Stopping, SuspendedNote                                   string
+
+	// Dialogs
+	TypeToConfirm, PressEnter, NotTheWord, EscCancels, TypeToNarrow, PickerFound, PickerRecent string
+
+	// Screens
+	TabBoard, TabRelease, TabBundles, TabDevices, TabFleet, TabActivity, TabKeys, TabServer, TabSettings, TabSetup string
+
+	// Keys in the help line
+	HelpOpen, HelpStart, HelpContinue, HelpRetry, HelpCopy, HelpCopyKey, HelpCopyID, HelpCopyVerdict, HelpCopyAddress       string
+	HelpChecksum, HelpRelease, HelpSetup, HelpCancelJob, HelpPromote, HelpLater, HelpToChannel, HelpAnother, HelpWriteKey   string
+	HelpPrevious, HelpRollout, HelpShare, HelpPause, HelpResume, HelpDisable, HelpRollBack, HelpToAll, HelpChange           string
+	HelpProbe, HelpUndo, HelpPane, HelpDelete, HelpCleanup, HelpDetail, HelpSort, HelpWhy, HelpLookUp, HelpForce, HelpClear string
+	HelpNewKey, HelpComplete, HelpChoose, HelpField                                                                         string
+
+	// Keys in the help screen and the palette
+	LongOpenChannel, LongStart, LongRelease, LongSetup, LongContinue, LongRetry, LongCancelJob, LongPromote, LongLater       string
+	LongPromoteAny, LongPromoteBundle, LongPrevious, LongRollout, LongShare, LongPause, LongResume, LongDisable              string
+	LongRollBack, LongToAll, LongChangeRule, LongProbe, LongUndo, LongUndoThis, LongPane, LongDelete, LongCleanup            string
+	LongDetail, LongSort, LongWhy, LongLookUp, LongForce, LongClear, LongNewKey, LongWriteKey, LongCopyLive, LongCopyVersion string
+	LongCopyChecksum, LongCopyKey, LongCopyKeyID, LongCopyID, LongCopyVerdict, LongCopyAddress, LongChangeSetting            string
+
+	// What was copied
+	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
+
+	// Why an action cannot run now
+	WhyNoChannel, WhyNoBundles, WhyNoDevice, WhyNoKey, WhyNoPrevious, WhyNoRollout, WhyRolloutRuns, WhyNoProbe string
+	WhyNoProject, WhyNoEdit, WhyWritten, WhyNoUndo, WhyNoOverride, WhyNothingUnused, WhyMakingKey, WhyLooking  string
+	WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                   string
+
+	// Board
+	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannels string
+	AlertPaused, AlertFailures, AlertUnfinished, AlertUnfinishedHow, AlertNoKey, AlertNoKeyHow, Welcome, WelcomeWhat           string
+	WelcomeEnter, StepKey, StepKeyHow, StepFolder, StepFolderHow, StepRelease, StepReleaseHow, StepLive, StepLiveHow           string
+
+	// Release
+	JobRelease, JobPromote, KeyTitle, KeyIntro, KeyMaking, KeyEnter, KeyMade, KeyMadeTitle, KeyMadeIntro, KeyID, KeyStored     string
+	KeyFinger, EditOffer, EditByHand, EditThere, EditMissing, EditTitle, EditVerb, EditDone, EditUndo, CapSync, BackupReminder string
+	ToFolder, FolderTitle, FolderIntro, FolderType, FolderIsBuild, FolderNoBuild, ToPlan, PlanTitle, Proposed, NewChannel      string
+	BuildFolder, SignedWith, ToRun, RunTitle, Cancelled, CancelledWhat, ReadyToPromote, PromoteTitle, PromoteIntro             string
+	PromoteFromTo, PromoteUndo, LiveLabel, BeforeLabel, BundleLabel, DevicesLabel, ChangesLabel, OriginsLabel                  string
+	ProofLabel, ProofDone, UndoLabel, ReachOne, ReachMany, ReachNone, CannotTake, ChannelMoved, RegisteredNotLive              string
+	RegisteredWhat, IsLive, DeviceTook, DeviceRefused                                                                          string
+
+	// Channel
+	Timeline, Rules, NoSuchChannel, NoSuchChannelHow, NoHistory, NoHistoryHow, RuleDefault, RuleDefaultYes, RuleDefaultNo string
+	RulePolicy, RuleNative, RuleNativeYes, RuleNativeNo, RuleSelf, RuleSelfYes, RuleSelfNo, RuleProd, RuleDev, RulePhone  string
+	RuleEmulator, Allowed, TurnedAway, RuleUndo, RuleSet, BackTitle, BackWhat, BackBuiltin, MoveUndo, ChoosePromote       string
+	ChooseRollout, ChooseShare, ChooseChannel, AboutDevices, RolloutTitle, RolloutWhat, RolloutUndo, RolloutStarted       string
+	ShareWhat, ShareDown, ShareUndo, ShareSet, PauseWhat, ResumeWhat, PausedSay, ResumedSay, DisableWhat, DisabledSay     string
+	RollBackWhat, RolledBackSay, ToAllWhat, ProbeTitle, ProbeTook, ProbeNothing                                           string
+
+	// Columns
+	ColWhen, ColWhat, ColNote, ColVersion, ColChannels, ColDevices, ColSize, ColSigned, ColAge, ColComment, ColDevice string
+	ColCustom, ColRuns, ColPlatform, ColNative, ColPlugin, ColForced, ColSeen, ColStore, ColFleet, ColBackup, ColUsed string
+
+	// Bundles
+	NoBundles, NoBundlesHow, OnNoChannel, MinNative, KeptLive, KeptRollout, DeleteTitle, DeleteWhat, DeleteRunning string
+	DeleteUndo, Deleted, CleanupWhat, CleanupKeeps, CleanedUp                                                      string
+
+	// Devices
+	NoDevices, NoDevicesHow, NoDeviceMatches, ReadingOn, NotAll, NativeAndPlugin, KindProd, KindDev, KindEmulator     string
+	KindKey, VerdictTitle, VerdictRuns, VerdictOffered, VerdictCurrent, VerdictRefused, VerdictNoChannel, ChecksTitle string
+	EventsTitle, NoEvents, NoExplain, ChooseOverride, ForceWhat, Forced, ClearWhat, Cleared, ForceUndo                string
+
+	// Fleet
+	NoFleet, NoFleetHow, FleetBundles, FleetNative, FleetPlugin, FleetPlatform, FleetKeys, NoKeyID, AllEnforce, SomeEnforce string
+	SomeEnforceHow, LeftBehind, LeftBehindHow, OtherKey, OtherKeyHow                                                        string
+
+	// Keys
+	NoKeys, NoKeysHow, NoBackup, BackupHow, InProject, ChooseStore, SecondKey string
+
+	// Setup
+	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel, SetupChannels string
+	SetupNoProject, SetupNoApp, SetupNoPlugin, SetupNoWebDir, SetupNoConfig, SetupNoChannel, DoctorTitle, DoctorFine string
+
+	// Server
+	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string
+	CapgoOnly                                                                                                       string
+
+	// Settings
+	LooksTitle, ThemeLabel, LangLabel, LangName, ProfilesTitle, NoProfiles, SampleOK, SampleWarn, SampleBad, SampleInfo string
+	SampleAccent, SampleMuted                                                                                           string
+
+	// Line mode
+	LineIntro, LineMenu, LineStatus, LineRelease, LineRollback, LineDevice, LineKeys, LineQuit, LineNumber, LineBad string
+	LineFolder, LineVersion, LineChannel, LineDeviceID, LineDefault, LineConfirm, LineYes, LineYesWord, LineNothing string
+	LineNoKey, LineLive, LineDone, LineBusy, LinePercent                                                            string
+
+	// MonthNames are three letters each.
+	MonthNames [12]string
+	// ThemeNames by theme; StageNames and StageDoing by stage; StoreNames and
+	// StoreWhat by kind of key store; Policies by update policy; Sources by where
+	// a device's channel came from; CheckNames by the server's check; Actions by
+	// the audit's verb, with %s for the version.
+	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions map[string]string
+}
+
+// Languages are the codes of the languages that the console speaks.
+func Languages() []string { return []string{"en", "es"} }
+
+// Of gives the words of a language; an unknown one gives English.
+func Of(lang string) *Strings {
+	if lang == "es" {
+		return &spanish
+	}
+	return &english
+}
+
+// Choose picks the language: the one asked for if the console speaks it, else
+// that of the first of the environment's values (LC_ALL, LC_MESSAGES, LANG)
+// that names one, else English.
+func Choose(asked string, environment ...string) string {
+	for _, value := range append([]string{asked}, environment...) {
+		if value == "" {
+			continue
+		}
+		code, _, _ := strings.Cut(strings.ToLower(value), ".")
+		code, _, _ = strings.Cut(code, "_")
+		code, _, _ = strings.Cut(code, "-")
+		if code == "en" || code == "es" {
+			return code
+		}
+		if value != asked {
+			break // the environment names a language that the console does not speak
+		}
+	}
+	return "en"
+}

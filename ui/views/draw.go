@@ -1,0 +1,125 @@
+package views
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"capstan/core/capgo"
+	"capstan/ui/text"
+	"capstan/ui/widget"
+)
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+func join(lines []string) string { return strings.Join(lines, "\n") }
+
+// clean is text.Clean with an em dash for nothing.
+func clean(s string) string {
+	if s = text.Clean(s); s == "" {
+		return "–"
+	}
+	return s
+}
+
+// bundleName writes a bundle's name, with words for the build in the store.
+func bundleName(e *Env, name string) string {
+	if name == "" || name == capgo.Builtin {
+		return e.S.Builtin
+	}
+	return text.Clean(name)
+}
+
+// live is the name of a channel's bundle.
+func live(c capgo.Channel) string {
+	if c.Version == nil {
+		return capgo.Builtin
+	}
+	return c.Version.Name
+}
+
+// shortKey is the part of a key id that tells it from others. An id is the
+// start of the public key's base64, whose first twelve characters are the same
+// for every RSA-2048 key.
+func shortKey(id string) string {
+	id = text.Clean(id)
+	if len(id) == 20 {
+		return id[12:]
+	}
+	return widget.Cut(id, 8)
+}
+
+// ShortKey is how the frame names a key.
+func ShortKey(id string) string { return shortKey(id) }
+
+// field draws "label  value" with the label in a column of its own.
+func field(e *Env, label, value string, col int) string {
+	return e.St.Muted.Render(widget.Pad(label, col)) + " " + value
+}
+
+// keyed draws a key and what it does, for hints inside a screen.
+func keyed(e *Env, key, what string) string {
+	return e.St.Key.Render(key) + " " + e.St.Muted.Render(what)
+}
+
+// stamp writes a moment for people: the hour when it was today, else the day.
+func stamp(e *Env, t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	now := e.Now()
+	t = t.In(now.Location())
+	switch {
+	case t.Year() == now.Year() && t.YearDay() == now.YearDay():
+		return t.Format("15:04:05")
+	case now.Sub(t) < 300*24*time.Hour:
+		return t.Format("02 ") + e.S.MonthNames[t.Month()-1] + t.Format(" 15:04")
+	}
+	return t.Format("2006-01-02")
+}
+
+// heading is a panel's title line with a rule after it.
+func heading(e *Env, title string, w int) string {
+	t := e.St.Title.Render(widget.Cut(title, w))
+	return t + " " + e.St.Border.Render(strings.Repeat("─", max(0, w-widget.Width(t)-1)))
+}
+
+// change writes one audit entry as a sentence: "maria promoted 2.4.1".
+func change(e *Env, c capgo.Change) string {
+	verb, known := e.S.Actions[c.Action]
+	if !known {
+		verb = text.Clean(c.Action) + " %s"
+	}
+	what := text.Clean(c.To)
+	if what == "" {
+		what = text.Clean(c.From)
+	}
+	sentence := strings.TrimSpace(strings.ReplaceAll(verb, "%s", what))
+	if c.From != "" && c.To != "" && c.From != c.To {
+		sentence += " " + sprintf(e.S.InsteadOf, text.Clean(c.From))
+	}
+	actor := text.Clean(c.Actor)
+	if actor == "" {
+		actor = e.S.Somebody
+	}
+	return actor + " " + sentence
+}
+
+// changeMark is the glyph and style of an audit entry.
+func changeMark(e *Env, action string) (string, lipgloss.Style) {
+	switch {
+	case strings.HasSuffix(action, "rollback") || strings.HasSuffix(action, "delete") || action == "token.revoke":
+		return "↩", e.St.Warn
+	case strings.HasSuffix(action, "promote"):
+		return "▲", e.St.OK
+	case strings.HasSuffix(action, "pause"):
+		return "‖", e.St.Warn
+	case strings.HasPrefix(action, "rollout."):
+		return "◔", e.St.Info
+	case strings.HasPrefix(action, "bundle."):
+		return "+", e.St.Accent
+	}
+	return "·", e.St.Muted
+}

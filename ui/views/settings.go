@@ -1,0 +1,117 @@
+package views
+
+import (
+	"context"
+
+	tea "charm.land/bubbletea/v2"
+
+	"capstan/ui/text"
+	"capstan/ui/theme"
+	"capstan/ui/widget"
+)
+
+// settingsView changes how the console looks and speaks, and shows where it releases to.
+type settingsView struct {
+	e      *Env
+	chosen int
+	saved  Resource[Settings]
+}
+
+// NewSettings makes the settings screen.
+func NewSettings(e *Env) View { return &settingsView{e: e} }
+
+func (v *settingsView) Title() string { return v.e.S.TabSettings }
+func (v *settingsView) Enter() tea.Cmd {
+	if v.e.Services.Preferences == nil {
+		return nil
+	}
+	return v.saved.Load(v.e, v.e.Services.Preferences.Load)
+}
+func (v *settingsView) CapturesText() bool { return false }
+func (v *settingsView) Back() bool         { return false }
+
+func (v *settingsView) Update(msg tea.Msg) tea.Cmd {
+	if m, ok := msg.(tea.KeyPressMsg); ok {
+		v.chosen = step(m.String(), v.chosen, 2)
+		switch m.String() {
+		case "left", "h":
+			return v.turn(-1)
+		case "right", "l", "space":
+			return v.turn(1)
+		}
+	}
+	return nil
+}
+
+// turn goes to the next or previous value of the chosen setting.
+func (v *settingsView) turn(by int) tea.Cmd {
+	e := v.e
+	if v.chosen == 0 {
+		names := theme.Names()
+		at := 0
+		for i, n := range names {
+			if n == e.Theme {
+				at = i
+			}
+		}
+		next := names[(at+by+len(names))%len(names)]
+		return tea.Batch(func() tea.Msg { return ThemeMsg{next} }, v.save(string(next), e.Lang))
+	}
+	next := "es"
+	if e.Lang == "es" {
+		next = "en"
+	}
+	return tea.Batch(func() tea.Msg { return LangMsg{next} }, v.save(string(e.Theme), next))
+}
+
+func (v *settingsView) save(themeName, lang string) tea.Cmd {
+	e := v.e
+	if e.Services.Preferences == nil {
+		return nil
+	}
+	s := v.saved.Value
+	s.Theme, s.Lang = themeName, lang
+	v.saved.Value = s
+	return e.Do("", func(ctx context.Context) error { return e.Services.Preferences.Save(ctx, s) }, nil)
+}
+
+func (v *settingsView) Actions() []Action {
+	e := v.e
+	return []Action{{ID: "change", Keys: []string{"enter"}, Help: e.S.HelpChange, Long: e.S.LongChangeSetting, Primary: true, Run: func() tea.Cmd { return v.turn(1) }}}
+}
+
+func (v *settingsView) Render(w, h int) string {
+	e := v.e
+	lines := []string{"", " " + heading(e, e.S.LooksTitle, w-2)}
+	for i, r := range []struct{ name, value string }{{e.S.ThemeLabel, e.S.ThemeNames[string(e.Theme)]}, {e.S.LangLabel, e.S.LangName}} {
+		line := e.St.Text.Render(widget.Pad(r.name, 16)) + " " + e.St.Muted.Render("‹ ") + e.St.Bold.Render(r.value) + e.St.Muted.Render(" ›")
+		if i == v.chosen {
+			lines = append(lines, e.St.Selected(e.St.Accent.Render("▌")+" "+widget.Pad(line, w-2)))
+		} else {
+			lines = append(lines, "  "+line)
+		}
+	}
+	lines = append(lines, "", "  "+v.sample(), "", " "+heading(e, e.S.ProfilesTitle, w-2))
+	switch {
+	case e.Services.Preferences == nil:
+		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoProfiles))
+	case v.saved.Err != nil:
+		lines = append(lines, "  "+e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(text.Clean(v.saved.Err.Error()), w-5)))
+	case v.saved.Ready() && len(v.saved.Value.Profiles) == 0:
+		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoProfiles))
+	}
+	for _, p := range v.saved.Value.Profiles {
+		mark := e.St.Muted.Render("○ ")
+		if p.Name == v.saved.Value.Profile {
+			mark = e.St.OK.Render("● ")
+		}
+		lines = append(lines, "  "+mark+e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14))+" "+e.St.Text.Render(text.Clean(p.Server))+e.St.Muted.Render("  "+text.Clean(p.Storage)+"  "+text.Clean(p.Channel)))
+	}
+	return widget.Fit(join(lines), w, h)
+}
+
+// sample shows the theme's meanings side by side.
+func (v *settingsView) sample() string {
+	e := v.e
+	return e.St.OK.Render("✓ "+e.S.SampleOK) + "  " + e.St.Warn.Render("! "+e.S.SampleWarn) + "  " + e.St.Danger.Render("× "+e.S.SampleBad) + "  " + e.St.Info.Render("◔ "+e.S.SampleInfo) + "  " + e.St.Accent.Render("● "+e.S.SampleAccent) + "  " + e.St.Muted.Render("○ "+e.S.SampleMuted)
+}
