@@ -179,7 +179,7 @@ func testRefusedBundles(t *testing.T, target Target) {
 
 func testManyBundles(t *testing.T, target Target) {
 	c := withApp(t, target)
-	const n = 130
+	const n = 55 // more than a page
 	for i := range n {
 		register(t, c, fmt.Sprintf("1.0.%d", i))
 	}

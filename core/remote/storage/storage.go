@@ -79,6 +79,9 @@ type Credentials struct {
 	// AccessKey, SecretKey and Session are an S3 key pair.
 	AccessKey          string
 	SecretKey, Session transport.Secret
+	// Headers are templates for the http+put driver: {token}, {sha256}, {size}
+	// and {name} are replaced.
+	Headers map[string]string
 	// HTTP does the calls; nil for a client with sensible limits.
 	HTTP *http.Client
 	// AllowHTTP permits plain http to a host that is not this machine.

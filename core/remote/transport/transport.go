@@ -190,10 +190,11 @@ func (c *Caller) attempts(ctx context.Context, call Call, accept func(context.Co
 		attempts = DefaultAttempts
 	}
 	for attempt := 1; ; attempt++ {
-		err, again, wait := c.once(ctx, client, call, accept, keepOpen)
-		if err == nil || !again || attempt >= attempts {
+		next, err := c.once(ctx, client, call, accept, keepOpen)
+		if err == nil || !next.allowed || attempt >= attempts {
 			return err
 		}
+		wait := next.wait
 		if wait == 0 {
 			wait = Backoff(attempt)
 		}
@@ -209,9 +210,15 @@ func (c *Caller) attempts(ctx context.Context, call Call, accept func(context.Co
 	}
 }
 
-// once makes one attempt: the failure, whether another attempt may follow, and
-// how long the server asked to wait.
-func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accept func(context.Context, *http.Response) error, keepOpen bool) (err error, again bool, wait time.Duration) {
+// another says whether an attempt may follow a failed one, and how long the
+// server asked to wait before it; 0 when it did not say.
+type another struct {
+	allowed bool
+	wait    time.Duration
+}
+
+// once makes one attempt.
+func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accept func(context.Context, *http.Response) error, keepOpen bool) (another, error) {
 	attemptCtx := ctx
 	if !call.Streaming {
 		timeout := c.Timeout
@@ -224,37 +231,35 @@ func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accep
 	}
 	request, err := c.request(attemptCtx, call)
 	if err != nil {
-		return err, false, 0
+		return another{}, err
 	}
 	response, err := client.Do(request)
 	if err != nil {
 		hopeless := call.Hopeless != nil && call.Hopeless()
-		return c.network(ctx, call, err), !hopeless && ctx.Err() == nil && (call.Idempotent || neverSent(err)), 0
+		return another{allowed: !hopeless && ctx.Err() == nil && (call.Idempotent || neverSent(err))}, c.network(ctx, call, err)
 	}
 	if !keepOpen {
 		defer response.Body.Close()
 	}
 	if accepted(response.StatusCode, call.OK) {
-		if err := accept(attemptCtx, response); err != nil {
-			if _, ours := failure.Find(err); ours {
-				return err, false, 0
-			}
-			return c.network(ctx, call, err), ctx.Err() == nil && call.Idempotent, 0
+		err := accept(attemptCtx, response)
+		if _, ours := failure.Find(err); err == nil || ours {
+			return another{}, err
 		}
-		return nil, false, 0
+		return another{allowed: ctx.Err() == nil && call.Idempotent}, c.network(ctx, call, err)
 	}
 	if keepOpen {
 		defer response.Body.Close()
 	}
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-	err = c.Refusal(call.Op, response.StatusCode, response.Header, body)
+	refusal := c.Refusal(call.Op, response.StatusCode, response.Header, body)
 	switch response.StatusCode {
 	case http.StatusTooManyRequests:
-		return err, true, retryAfter(response.Header)
+		return another{true, retryAfter(response.Header)}, refusal
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return err, call.Idempotent, retryAfter(response.Header)
+		return another{call.Idempotent, retryAfter(response.Header)}, refusal
 	}
-	return err, false, 0
+	return another{}, refusal
 }
 
 func (c *Caller) request(ctx context.Context, call Call) (*http.Request, error) {

@@ -38,6 +38,9 @@ type Target struct {
 	Fetches bool
 	// CannotList says that the service has no listing.
 	CannotList bool
+	// FewNames says that the service refuses, with a failure of class Usage,
+	// some names that others take.
+	FewNames bool
 	// Large is the size of the object whose upload is cancelled half-way; 0 = 24 MiB.
 	Large int64
 }
@@ -128,7 +131,10 @@ func Run(t *testing.T, target Target) {
 	}
 }
 
-const zipName = "com.example.app/1.2.3/" + "0f6f6d2c4f3ed8e2b0d6ea5b55e0bdcdc2a2f0b3ba0ba0a2d85d4f1cf8a3c4d1.zip"
+// AppID is the first part of every name that the suite uses.
+const AppID = "com.example.app"
+
+const zipName = AppID + "/1.2.3/bundle.zip"
 
 func testPut(t *testing.T, target Target) {
 	s, content := target.Open(t), Bytes(100_003, 1)
@@ -209,13 +215,32 @@ func testAbsent(t *testing.T, target Target) {
 func testOddNames(t *testing.T, target Target) {
 	s := target.Open(t)
 	names := []string{
-		"com.example.app/1.2.3+build.7/a.zip", "a b/c d.zip", "é/ñ/日本.zip", "100%/50%25.zip", "q?x=1&y=2#z.zip",
+		"1.2.3-rc.1+build.7/a.zip", "a b/c d.zip", "é/ñ/日本.zip", "100%/50%25.zip", "q?x=1&y=2#z.zip",
 		"plus+plus/~tilde/(paren)/[bracket]/'quote'.zip", "A.zip", "semi;colon/com,ma/at@sign=.zip", strings.Repeat("n", 200) + "/x.zip", ".hidden/x.zip", "-dash/--flag.zip",
 	}
+	for i := range names {
+		names[i] = AppID + "/" + names[i]
+	}
+	taken := map[string]bool{}
 	for i, name := range names {
-		put(t, s, name, Bytes(100+i, byte(i)))
+		content := Bytes(100+i, byte(i))
+		_, err := s.Put(t.Context(), name, bytes.NewReader(content), int64(len(content)), Sum(content), nil)
+		if f, ok := failure.Find(err); ok && target.FewNames && f.Class == failure.Usage {
+			continue
+		}
+		if err != nil {
+			t.Errorf("Put %q: %v", name, err)
+			continue
+		}
+		taken[name] = true
+	}
+	if !taken[names[0]] {
+		t.Errorf("a version with build metadata is refused as a name")
 	}
 	for i, name := range names {
+		if !taken[name] {
+			continue
+		}
 		if got := read(t, s, name, 0, -1); !bytes.Equal(got, Bytes(100+i, byte(i))) {
 			t.Errorf("%q gives other bytes than were put", name)
 		}
@@ -242,15 +267,15 @@ func testRefusedNames(t *testing.T, target Target) {
 
 func testZero(t *testing.T, target Target) {
 	s := target.Open(t)
-	put(t, s, "empty.zip", nil)
-	object, err := s.Stat(t.Context(), "empty.zip")
+	put(t, s, AppID+"/1.0.0/empty.zip", nil)
+	object, err := s.Stat(t.Context(), AppID+"/1.0.0/empty.zip")
 	if err != nil || object.Size != 0 {
 		t.Errorf("Stat of an empty object gives %+v, %v", object, err)
 	}
-	if got := read(t, s, "empty.zip", 0, -1); len(got) != 0 {
+	if got := read(t, s, AppID+"/1.0.0/empty.zip", 0, -1); len(got) != 0 {
 		t.Errorf("an empty object gives %d bytes", len(got))
 	}
-	if again := put(t, s, "empty.zip", nil); !again.Existed {
+	if again := put(t, s, AppID+"/1.0.0/empty.zip", nil); !again.Existed {
 		t.Error("an empty object is not recognised as the same")
 	}
 }
@@ -393,11 +418,11 @@ func testList(t *testing.T, target Target) {
 		}
 		return
 	}
-	sizes := map[string]int64{"app/1.0.0/a.zip": 10, "app/1.0.1/b.zip": 20, "app/1.1.0/c d+e.zip": 30, "other/1.0.0/a.zip": 40}
+	sizes := map[string]int64{AppID + "/1.0.0/a.zip": 10, AppID + "/1.0.1/b.zip": 20, AppID + "/1.1.0/c d+e.zip": 30, "other/1.0.0/a.zip": 40}
 	for name, size := range sizes {
 		put(t, s, name, Bytes(int(size), 17))
 	}
-	for prefix, want := range map[string]int{"": 4, "app/": 3, "app/1.0": 2, "nothing": 0} {
+	for prefix, want := range map[string]int{"": 4, AppID + "/": 3, AppID + "/1.0": 2, "nothing": 0} {
 		found := 0
 		for object, err := range s.List(t.Context(), prefix) {
 			if err != nil {
@@ -419,15 +444,16 @@ func testList(t *testing.T, target Target) {
 
 func testPublic(t *testing.T, target Target) {
 	s := target.Open(t)
-	u := s.PublicURL("app/1.0.0+b 1/x.zip")
-	if !strings.HasSuffix(u, "/app/1.0.0+b%201/x.zip") {
+	if u := s.PublicURL("app/1.0.0+b 1/x.zip"); !strings.HasSuffix(u, "/app/1.0.0+b%201/x.zip") {
 		t.Errorf("PublicURL gives %s", u)
 	}
 	if !target.Fetches {
 		return
 	}
 	content := Bytes(1000, 18)
-	put(t, s, "app/1.0.0+b 1/x.zip", content)
+	name := AppID + "/1.0.0+b.1/x.zip"
+	put(t, s, name, content)
+	u := s.PublicURL(name)
 	response, err := http.Get(u)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,354 @@
+// Package profile says where a project's releases go: which server, which
+// storage, which public address, which channel, which key store.
+//
+// Two files hold profiles, both TOML:
+//
+//	capstan.toml   in the project's root; committed, shared, and without secrets
+//	profiles.toml  in the user's configuration folder; one person's own
+//
+// A field comes from the first of these that has it: a flag, the environment
+// (CAPSTAN_SERVER, CAPSTAN_STORAGE, CAPSTAN_PUBLIC_URL, CAPSTAN_CHANNEL,
+// CAPSTAN_KEY_STORE), the user's override for this project, capstan.toml, the
+// user's profile for all projects, and for the server the project's
+// capacitor.config.json (localApi).
+//
+// Start with Resolve, which also finds the token and gives what is needed to
+// open the client and the storage.
+package profile
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"capstan/core/failure"
+	"capstan/core/remote/transport"
+)
+
+// FileName is the project's file.
+const FileName = "capstan.toml"
+
+// DefaultName is the profile of a project that names none.
+const DefaultName = "default"
+
+// Profile is one place to release to. An empty field is not set.
+type Profile struct {
+	Name      string `toml:"-" json:"name"`
+	Server    string `toml:"server,omitempty" json:"server"`         // base URL of the management API
+	Storage   string `toml:"storage,omitempty" json:"storage"`       // URL of the storage, see core/remote/storage
+	PublicURL string `toml:"public_url,omitempty" json:"public_url"` // base URL of the objects, for devices
+	Channel   string `toml:"channel,omitempty" json:"channel"`
+	KeyStore  string `toml:"key_store,omitempty" json:"key_store"` // keyring, file, environment, command
+	// AllowHTTP permits plain http to hosts other than this machine, for closed networks.
+	AllowHTTP bool `toml:"allow_http,omitempty" json:"allow_http"`
+	// Headers are templates for storages that take a plain PUT, e.g.
+	// "Authorization" = "Bearer {token}"; the token is never written here.
+	Headers map[string]string `toml:"headers,omitempty" json:"headers,omitempty"`
+}
+
+// file is the content of capstan.toml and of profiles.toml.
+type file struct {
+	Default  string             `toml:"default,omitempty"`
+	Profiles map[string]Profile `toml:"profiles,omitempty"`
+	// Projects are overrides by project root; in the user's file only.
+	Projects map[string]map[string]Profile `toml:"projects,omitempty"`
+}
+
+// ConfigDir is where this user's capstan files are: CAPSTAN_HOME, else the
+// folder that the system has for configuration.
+func ConfigDir() (string, error) {
+	if dir := os.Getenv("CAPSTAN_HOME"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", failure.Wrap(err, failure.Failed, "no_home", "find the configuration folder", "set CAPSTAN_HOME")
+	}
+	return filepath.Join(dir, "capstan"), nil
+}
+
+// UserFile is the path of the user's own profiles.
+func UserFile() (string, error) {
+	dir, err := ConfigDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "profiles.toml"), nil
+}
+
+// Root gives the folder that holds capstan.toml, from dir upwards; dir itself
+// when there is none.
+func Root(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", failure.Wrap(err, failure.Failed, "folder_missing", "find the project", "")
+	}
+	for at := abs; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, FileName)); err == nil {
+			return at, nil
+		}
+		// A repository's root is the end: a file above it belongs to something else.
+		if _, err := os.Stat(filepath.Join(at, ".git")); err == nil || filepath.Dir(at) == at {
+			return abs, nil
+		}
+	}
+}
+
+// maxFile bounds a profile file in bytes.
+const maxFile = 256 << 10
+
+// readFile reads a profile file; one that does not exist is empty.
+func readFile(path string, project bool) (file, error) {
+	const op = "read the profiles"
+	var f file
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return f, failure.Wrap(err, failure.Failed, "profile_unreadable", op, "")
+	}
+	if len(raw) > maxFile {
+		return f, failure.Newf(failure.Failed, "profile_malformed", op, "", "%s is larger than %d bytes", path, maxFile)
+	}
+	meta, err := toml.Decode(string(raw), &f)
+	if err != nil {
+		return f, malformed(path, err)
+	}
+	if project {
+		// Looked for before unknown keys: a token is a secret under any name.
+		if err := refuseSecrets(path, meta, string(raw)); err != nil {
+			return file{}, err
+		}
+		if len(f.Projects) > 0 {
+			return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "overrides belong into the user's own profiles.toml", "%s has a table projects", path)
+		}
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "the fields are server, storage, public_url, channel, key_store, allow_http, headers",
+			"%s: unknown key %s", path, transport.Clean(unknown[0].String()))
+	}
+	for name, p := range f.Profiles {
+		if err := check(path, name, p); err != nil {
+			return file{}, err
+		}
+	}
+	for _, profiles := range f.Projects {
+		for name, p := range profiles {
+			if err := check(path, name, p); err != nil {
+				return file{}, err
+			}
+		}
+	}
+	return f, nil
+}
+
+func malformed(path string, err error) error {
+	var parse toml.ParseError
+	if errors.As(err, &parse) {
+		return failure.Newf(failure.Usage, "profile_malformed", "read the profiles", "", "%s line %d: %s", path, parse.Position.Line, transport.Clean(parse.Message))
+	}
+	return failure.Newf(failure.Usage, "profile_malformed", "read the profiles", "", "%s: %s", path, transport.Clean(err.Error()))
+}
+
+var profileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// check refuses a profile that could never work, with the file it stands in.
+func check(path, name string, p Profile) error {
+	bad := func(format string, args ...any) error {
+		return failure.Newf(failure.Usage, "profile_malformed", "read the profiles", "", path+": profile "+transport.Clean(name)+": "+format, args...)
+	}
+	if !profileName.MatchString(name) {
+		return bad("the name may hold letters, digits, dot, dash and underscore")
+	}
+	if p.Server != "" {
+		if _, err := transport.ParseBase(p.Server, p.AllowHTTP); err != nil {
+			return failure.Wrap(err, failure.Usage, failure.CodeOf(err), path+": profile "+name, failure.HintOf(err))
+		}
+	}
+	if p.Storage != "" {
+		u, err := url.Parse(p.Storage)
+		if err != nil || u.Scheme == "" {
+			return bad("storage is no complete URL")
+		}
+	}
+	switch p.KeyStore {
+	case "", "keyring", "file", "memory", "environment", "command":
+	default:
+		return bad("key_store %q is none of keyring, file, environment, command", transport.Clean(p.KeyStore))
+	}
+	for header, value := range p.Headers {
+		if !headerName.MatchString(header) || strings.ContainsAny(value, "\r\n\x00") {
+			return bad("header %q cannot be sent", transport.Clean(header))
+		}
+		if secretHeader(header) && !strings.Contains(value, "{") {
+			return failure.Newf(failure.Usage, "secret_in_profile", "read the profiles", "write {token} in its place and put the token into the keyring or CAPSTAN_STORAGE_TOKEN",
+				"%s: profile %s: the header %s holds its secret literally", path, name, header)
+		}
+	}
+	return nil
+}
+
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
+
+func secretHeader(name string) bool {
+	name = strings.ToLower(name)
+	return name == "authorization" || name == "cookie" || secretKey.MatchString(name)
+}
+
+// secretKey recognises the name of a setting that holds a secret.
+var secretKey = regexp.MustCompile(`(?i)(token|secret|passw|passphrase|api[-_]?key|access[-_]?key|private[-_]?key|credential|capgkey)`)
+
+// secretValue recognises secrets by their form: a PEM block, an AWS key id, an
+// age identity, GitHub's and GitLab's tokens.
+var secretValue = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|AGE-SECRET-KEY-1|\bgh[pousr]_[A-Za-z0-9]{20,}|\bglpat-[A-Za-z0-9_-]{15,}`)
+
+// refuseSecrets keeps secrets out of the file that is committed.
+func refuseSecrets(path string, meta toml.MetaData, raw string) error {
+	const hint = "remove it from the file and from its history, replace the secret, and put the new one into the keyring or CAPSTAN_TOKEN"
+	refuse := func(what string) error {
+		return failure.Newf(failure.Usage, "secret_in_profile", "read the profiles", hint, "%s holds a secret (%s), and it is committed with the project", path, transport.Clean(what))
+	}
+	for _, key := range meta.Keys() {
+		if slices.Contains(key, "headers") {
+			continue // checked by value: templates are right there
+		}
+		if last := key[len(key)-1]; meta.Type(key...) != "Hash" && secretKey.MatchString(last) {
+			return refuse(key.String())
+		}
+	}
+	if m := secretValue.FindString(raw); m != "" {
+		return refuse("a private key or a token by its form")
+	}
+	for _, line := range strings.Split(raw, "\n") {
+		if m := urlWithPassword.FindStringSubmatch(line); m != nil {
+			return refuse("a password in a URL")
+		}
+	}
+	return nil
+}
+
+var urlWithPassword = regexp.MustCompile(`[a-z+]+://[^/@\s"':]+:[^/@\s"']+@`)
+
+// merge lays p over the fields that q has: p wins. sources learns where each
+// field of p comes from.
+func merge(into *Profile, from Profile, source string, sources map[string]string) {
+	set := func(field string, have *string, value string) {
+		if *have == "" && value != "" {
+			*have, sources[field] = value, source
+		}
+	}
+	set("server", &into.Server, from.Server)
+	set("storage", &into.Storage, from.Storage)
+	set("public_url", &into.PublicURL, from.PublicURL)
+	set("channel", &into.Channel, from.Channel)
+	set("key_store", &into.KeyStore, from.KeyStore)
+	if from.AllowHTTP && !into.AllowHTTP {
+		into.AllowHTTP, sources["allow_http"] = true, source
+	}
+	if into.Headers == nil && from.Headers != nil {
+		into.Headers, sources["headers"] = from.Headers, source
+	}
+}
+
+// Save writes a profile into the project's capstan.toml, or with mine set into
+// the user's own file as an override for this project. Other profiles stay;
+// comments do not survive, because the file is written anew.
+func Save(dir string, p Profile, mine bool) (path string, err error) {
+	const op = "save the profile"
+	if err := check("the new profile", p.Name, p); err != nil {
+		return "", err
+	}
+	root, err := Root(dir)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(root, FileName)
+	if mine {
+		if path, err = UserFile(); err != nil {
+			return "", err
+		}
+	}
+	f, err := readFile(path, !mine)
+	if err != nil {
+		return "", err
+	}
+	if mine {
+		if f.Projects == nil {
+			f.Projects = map[string]map[string]Profile{}
+		}
+		if f.Projects[root] == nil {
+			f.Projects[root] = map[string]Profile{}
+		}
+		f.Projects[root][p.Name] = p
+	} else {
+		if f.Profiles == nil {
+			f.Profiles = map[string]Profile{}
+		}
+		f.Profiles[p.Name] = p
+		if f.Default == "" {
+			f.Default = p.Name
+		}
+	}
+	var out bytes.Buffer
+	out.WriteString("# Where capstan releases this project to. Secrets do not belong here.\n\n")
+	if err := toml.NewEncoder(&out).Encode(f); err != nil {
+		return "", failure.Wrap(err, failure.Failed, "profile_unwritable", op, "")
+	}
+	if !mine { // what is written must be readable again, and free of secrets
+		var again file
+		meta, err := toml.Decode(out.String(), &again)
+		if err != nil {
+			return "", failure.Wrap(err, failure.Failed, "profile_unwritable", op, "")
+		}
+		if err := refuseSecrets(path, meta, out.String()); err != nil {
+			return "", err
+		}
+	}
+	mode := os.FileMode(0o644)
+	if mine {
+		mode = 0o600
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return "", failure.Wrap(err, failure.Failed, "profile_unwritable", op, "")
+		}
+	}
+	if err := writeFile(path, out.Bytes(), mode); err != nil {
+		return "", failure.Wrap(err, failure.Failed, "profile_unwritable", op, "")
+	}
+	return path, nil
+}
+
+// writeFile puts a file in place whole or not at all.
+func writeFile(path string, content []byte, mode os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".capstan-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
