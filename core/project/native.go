@@ -18,13 +18,25 @@ type Native struct {
 
 // NativeApp is one native project.
 type NativeApp struct {
-	Dir     string // android or ios folder
-	AppID   string // applicationId, PRODUCT_BUNDLE_IDENTIFIER; empty when computed
-	Version string // versionName, CFBundleShortVersionString; empty when computed
-	Build   string // versionCode, CFBundleVersion
-	From    string // file that says Version
+	Platform string // Android or iOS
+	Dir      string // android or ios folder
+	AppID    string // applicationId, PRODUCT_BUNDLE_IDENTIFIER; empty when computed
+	Version  string // versionName, CFBundleShortVersionString; empty when computed
+	Build    string // versionCode, CFBundleVersion
+	From     string // file that says Version
 	// Variants are further values: per flavour, suffix or configuration.
 	Variants []string
+}
+
+// apps lists the native projects that exist.
+func (n Native) apps() []*NativeApp {
+	var list []*NativeApp
+	for _, app := range []*NativeApp{n.Android, n.IOS} {
+		if app != nil {
+			list = append(list, app)
+		}
+	}
+	return list
 }
 
 func readNative(root string) Native {
@@ -44,7 +56,7 @@ func readAndroid(dir string) *NativeApp {
 	if !exists(dir) {
 		return nil
 	}
-	app := &NativeApp{Dir: dir}
+	app := &NativeApp{Platform: "Android", Dir: dir}
 	for _, name := range []string{"build.gradle", "build.gradle.kts"} {
 		path := filepath.Join(dir, "app", name)
 		text := gradleComment.ReplaceAllString(readText(path), "")
@@ -125,7 +137,7 @@ func readIOS(dir string) *NativeApp {
 	if !exists(dir) {
 		return nil
 	}
-	app := &NativeApp{Dir: dir}
+	app := &NativeApp{Platform: "iOS", Dir: dir}
 	plistPath := filepath.Join(dir, "App", "App", "Info.plist")
 	plist := map[string]string{}
 	for _, m := range plistPair.FindAllStringSubmatch(readText(plistPath), -1) {

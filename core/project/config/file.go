@@ -122,6 +122,19 @@ func (f *File) Unchanged() bool {
 	return err == nil && bytes.Equal(now, f.Text)
 }
 
+// WithText is the same file with other text, for asking Strict or Evaluate
+// about a change before it is written.
+func (f *File) WithText(text []byte) (*File, error) {
+	if !utf8.Valid(text) {
+		return nil, failure.New(failure.Failed, "config_not_utf8", "change config", "the text is not UTF-8", "")
+	}
+	return f.with(text), nil
+}
+
+// Replace writes other text into the file: atomically, with the mode it had,
+// and only when it still holds what was read (else failure code config_changed).
+func (f *File) Replace(text []byte) error { return f.replace(text) }
+
 // with is the same file with other text, for looking at an edit before it is written.
 func (f *File) with(text []byte) *File {
 	next := *f
