@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"capstan/core/failure"
+	"capstan/core/keys"
 )
 
 // Command is what every command shares: its streams and the global flags.
@@ -44,6 +45,8 @@ type ConsoleStart struct {
 	Profile  string
 	Lang     string
 	ReadOnly bool
+	NoColor  bool
+	Keys     keys.Options
 	// Demo is set when the sandbox of capstan demo is behind the console.
 	Demo *Sandbox
 	// Accessible asks for numbered questions instead of the full screen.
@@ -181,6 +184,18 @@ func newRoot(c *Command) *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 	}
+	start := ConsoleStart{}
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !c.Terminal || c.Plain || c.JSON {
+			return failure.New(failure.Usage, "no_terminal", "open the console", "the console needs a terminal",
+				"capstan --help lists the commands for scripts")
+		}
+		start.Profile, start.Lang, start.NoColor, start.Keys = c.Profile, c.Lang, c.NoColor, c.keyOptions()
+		return c.OpenConsole(cmd.Context(), start)
+	}
+	root.Flags().StringVar(&start.Dir, "project", ".", "folder of the Capacitor project")
+	root.Flags().BoolVar(&start.ReadOnly, "read-only", false, "look, change nothing")
+	root.Flags().BoolVar(&start.Accessible, "accessible", false, "numbered questions instead of the full screen")
 	f := root.PersistentFlags()
 	f.BoolVar(&c.JSON, "json", false, "print one JSON object on stdout")
 	f.BoolVarP(&c.Quiet, "quiet", "q", false, "print the result only")

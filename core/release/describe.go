@@ -92,11 +92,11 @@ func (s State) Describe() string {
 	case s.Failed != "":
 		return fmt.Sprintf("stopped at %s: %s", s.FailedStage, s.Failed)
 	}
-	return "stopped before " + string(s.next())
+	return "stopped before " + string(s.Next())
 }
 
-// next is the first stage that is not done.
-func (s State) next() StageName {
+// Next is the first stage that is not done.
+func (s State) Next() StageName {
 	done := map[StageName]bool{
 		StagePreflight: s.Preflight != nil, StageSeal: s.Sealed != nil, StageUpload: s.Uploaded != nil,
 		StageProve: s.Proved != nil, StageRegister: s.Registered != nil, StagePromote: s.Promoted != nil,

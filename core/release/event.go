@@ -7,7 +7,10 @@
 // Start with Pipeline.Run; Resume continues a journal.
 package release
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // StageName is a stage's stable name in journals, events and scripts.
 type StageName string
@@ -54,7 +57,7 @@ type Event struct {
 	Done  int64         `json:"done,omitempty"`
 	Total int64         `json:"total,omitempty"`
 	Rate  float64       `json:"rate,omitempty"`
-	ETA   time.Duration `json:"eta,omitempty"`
+	ETA   time.Duration `json:"-"` // etaSeconds in JSON
 	// Level is "ok", "warn" or "block" of a finding; "ok" or "refused" of a step.
 	Level string `json:"level,omitempty"`
 	// Code is the finding's, step's or error's stable code.
@@ -79,7 +82,25 @@ type Result struct {
 	Size       int64         `json:"size"`  // bytes of the object in storage
 	Files      int           `json:"files"` // in the bundle
 	Device     *DeviceResult `json:"device,omitempty"`
-	Took       time.Duration `json:"took"`
+	Took       time.Duration `json:"-"` // tookMs in JSON
+}
+
+// MarshalJSON writes durations in units that scripts know.
+func (e Event) MarshalJSON() ([]byte, error) {
+	type plain Event
+	return json.Marshal(struct {
+		plain
+		ETASeconds float64 `json:"etaSeconds,omitempty"`
+	}{plain(e), e.ETA.Seconds()})
+}
+
+// MarshalJSON writes durations in units that scripts know.
+func (r Result) MarshalJSON() ([]byte, error) {
+	type plain Result
+	return json.Marshal(struct {
+		plain
+		TookMS int64 `json:"tookMs"`
+	}{plain(r), r.Took.Milliseconds()})
 }
 
 // DeviceResult says what the simulated device did with the release.

@@ -97,6 +97,16 @@ func (p *Pipeline) start(ctx context.Context, plan Plan, stages []StageName, emi
 // its journal. Stages that are done are not repeated; what they left is
 // checked again where the next stage depends on it.
 func (p *Pipeline) Resume(ctx context.Context, id string, emit func(Event)) (Result, error) {
+	return p.resume(ctx, id, Stages(), emit)
+}
+
+// ResumePrepare is Resume without the promotion.
+func (p *Pipeline) ResumePrepare(ctx context.Context, id string, emit func(Event)) (Result, error) {
+	all := Stages()
+	return p.resume(ctx, id, all[:len(all)-1], emit)
+}
+
+func (p *Pipeline) resume(ctx context.Context, id string, stages []StageName, emit func(Event)) (Result, error) {
 	j, err := p.Journals.open(id, p.clock)
 	if err != nil {
 		return Result{}, err
@@ -105,7 +115,7 @@ func (p *Pipeline) Resume(ctx context.Context, id string, emit func(Event)) (Res
 	if j.state.Ended && j.state.Promoted == nil && j.state.Plan.Channel != "" {
 		return Result{}, failure.New(failure.Conflict, "release_ended", "continue the release", "it was given up", "start a new one with capstan release")
 	}
-	return p.drive(ctx, j, Stages(), emit)
+	return p.drive(ctx, j, stages, emit)
 }
 
 // drive runs the stages in order, with the journal written around each.

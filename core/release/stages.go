@@ -385,19 +385,7 @@ func (r *run) fleetVersions(ctx context.Context) []string {
 	return versions
 }
 
-func (r *run) stepEvent(stage StageName) func(device.Step) {
-	return func(s device.Step) {
-		level := "ok"
-		if !s.OK {
-			level = "refused"
-		}
-		text := s.Name
-		if s.Detail != "" {
-			text += ": " + s.Detail
-		}
-		r.event(Event{Stage: stage, Kind: EventStep, Level: level, Code: s.Code, Text: text})
-	}
-}
+func (r *run) stepEvent(stage StageName) func(device.Step) { return stepEvent(r.clock, stage, r.emit) }
 
 // RegisterOutcome names the row that the registry made.
 type RegisterOutcome struct {
@@ -520,10 +508,6 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	return outcome, text, nil
 }
 
-// ProofDeviceID is the device id under which a release asks its own server, so
-// that all proofs of an app together are one device in its fleet.
-const ProofDeviceID = "00000000-0000-4000-8000-000000000001"
-
 // askAsDevice closes the circle: the server's own answer to a device of the
 // channel, installed. What it says is reported, and does not undo the promotion.
 func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, error) {
@@ -531,62 +515,32 @@ func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, 
 	if plan.UpdateURL == "" {
 		return nil, nil
 	}
-	dir, err := os.MkdirTemp("", "capstan-device-")
-	if err != nil {
-		return nil, stateFailure(err)
-	}
-	defer os.RemoveAll(dir)
-	d, err := device.New(device.Device{
-		Request: capgo.UpdateRequest{
-			Platform: "android", DeviceID: ProofDeviceID, AppID: plan.AppID, PluginVersion: r.provenVersion(), DefaultChannel: plan.Channel,
-			VersionBuild: nativeVersion(plan), VersionName: previousName(previous), IsProd: true,
-		},
-		PublicKey: publicKey(plan), Dir: dir,
-	})
-	if err != nil {
-		return nil, err
-	}
-	step := r.stepEvent(StagePromote)
-	result := &DeviceResult{PluginVersion: r.provenVersion()}
-	answer, err := d.Check(ctx, plan.UpdateURL)
-	switch {
-	case err != nil:
-	case answer.Outcome != device.Offered:
-		result.Reason = strings.TrimSpace(answer.Reason + ": " + answer.Detail)
-		step(device.Step{Name: "answer", Detail: result.Reason, Code: answer.Reason})
-	case answer.Version != plan.Version:
-		result.Reason = fmt.Sprintf("the server offers %s", answer.Version)
-		step(device.Step{Name: "answer", Detail: result.Reason, Code: "other_version"})
-	default:
-		_, err = d.Install(ctx, answer, step)
-		result.Installed = err == nil
-	}
+	result, err := Ask(ctx, Asking{
+		UpdateURL: plan.UpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: string(publicKey(plan)),
+		NativeVersion: nativeVersion(plan), Running: previous, Want: plan.Version,
+	}, r.emit)
 	if errors.Is(err, context.Canceled) {
 		return nil, err
 	}
-	if err != nil {
-		result.Reason = err.Error()
-		r.event(Event{Stage: StagePromote, Kind: EventStep, Level: "refused", Code: failure.CodeOf(err), Text: err.Error(), Hint: failure.HintOf(err)})
-	}
-	return result, nil
+	return &result, nil
 }
 
-// nativeVersion is the native app that the asking device has: one that may
-// take the bundle. Without a minimum it is an app as old as the bundle's own
-// major version, so that the channel's policy is judged by the bundle alone.
+// nativeVersion is the native app of the asking device: the minimum that the
+// bundle asks for, else one just below the bundle, so that what answers is the
+// channel and not the distance between two versions.
 func nativeVersion(plan Plan) string {
 	if plan.MinUpdateVersion != "" {
 		return plan.MinUpdateVersion
 	}
-	major, _, _ := strings.Cut(plan.Version, ".")
-	return major + ".0.0"
+	return JustBelow(plan.Version)
 }
 
-func previousName(live string) string {
-	if live == "" {
-		return capgo.Builtin
-	}
-	return live
+// JustBelow is the lowest pre-release of a version: the same three numbers,
+// and older than the version itself.
+func JustBelow(version string) string {
+	numbers, _, _ := strings.Cut(version, "+")
+	numbers, _, _ = strings.Cut(numbers, "-")
+	return numbers + "-0"
 }
 
 func liveName(c capgo.Channel) string {

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"capstan/core/failure"
+	"capstan/core/release"
+	"capstan/core/workspace"
+)
+
+func init() {
+	registrations = append(registrations, newRelease)
+	bundleCommands = append(bundleCommands, newUpload)
+}
+
+// releaseFlags are what release and bundle upload have in common.
+type releaseFlags struct {
+	workspace workspaceFlags
+	request   workspace.Request
+}
+
+func (f *releaseFlags) add(command *cobra.Command) {
+	f.workspace.add(command)
+	flags := command.Flags()
+	flags.StringVarP(&f.request.Dir, "path", "p", "", "build folder (default: webDir of the project)")
+	flags.StringVarP(&f.request.Channel, "channel", "c", "", "channel to promote to")
+	flags.StringVarP(&f.request.Version, "bundle", "b", "", "version (default: package.json)")
+	flags.StringVar(&f.request.KeyID, "key-id", "", "key to sign with (default: the app's current one)")
+	flags.BoolVar(&f.request.Plain, "no-key", false, "leave the bundle unencrypted and unsigned; only for apps without a key")
+	flags.StringVar(&f.request.MinUpdateVersion, "min-update-version", "", "lowest native version that may take it")
+	flags.StringVar(&f.request.Link, "link", "", "link shown with the bundle")
+	flags.StringVar(&f.request.Comment, "comment", "", "comment shown with the bundle")
+	flags.StringVar(&f.request.Reason, "reason", "", "release in spite of blocking findings, and keep this reason")
+	flags.BoolVar(&f.request.SourceMaps, "source-maps", false, "pack *.map files too")
+	flags.BoolVar(&f.request.NoCodeCheck, "no-code-check", false, "do not look for index.html and notifyAppReady")
+	flags.BoolVar(&f.request.CreateApp, "create-app", false, "create the app and put its key on record, when the server has neither")
+}
+
+func newRelease(c *Command) *cobra.Command {
+	var (
+		flags          releaseFlags
+		resume, giveUp string
+		list, dryRun   bool
+	)
+	command := &cobra.Command{
+		Use:   "release [APPID]",
+		Short: "Take a build folder to a live channel, or continue a release that stopped",
+		Long: `release checks the build, packs, encrypts and signs it, uploads it, installs it from its
+public address as every plugin generation of the fleet would, registers it, and points the
+channel at it. A journal is kept: after any kind of stop, --resume continues.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			if len(args) == 1 {
+				flags.request.AppID = args[0]
+			}
+			w, err := c.workspace(ctx, &flags.workspace)
+			if err != nil {
+				return err
+			}
+			switch {
+			case list:
+				return c.listReleases(ctx, w)
+			case cmd.Flags().Changed("give-up"):
+				return c.giveUp(w, strings.TrimSpace(giveUp))
+			case cmd.Flags().Changed("resume"):
+				return c.resume(ctx, w, strings.TrimSpace(resume))
+			}
+			plan, err := w.Plan(ctx, flags.request)
+			if err != nil {
+				return err
+			}
+			if plan.Channel == "" {
+				return failure.New(failure.Usage, "channel_missing", "plan the release", "no channel to promote to", "name it with --channel, or register without promoting: capstan bundle upload")
+			}
+			if dryRun {
+				return c.dryRun(ctx, w, plan)
+			}
+			return c.runRelease(ctx, w, plan)
+		},
+	}
+	flags.add(command)
+	f := command.Flags()
+	f.StringVar(&resume, "resume", "", "continue a release by its id; without one, the newest that stopped")
+	f.Lookup("resume").NoOptDefVal = " "
+	f.StringVar(&giveUp, "give-up", "", "end a release that shall not be continued, and say what it left")
+	f.BoolVar(&list, "list", false, "list releases and where they stopped")
+	f.BoolVar(&dryRun, "dry-run", false, "say what each step would change, and change nothing")
+	return command
+}
+
+func newUpload(c *Command) *cobra.Command {
+	var (
+		flags    releaseFlags
+		external release.External
+	)
+	command := &cobra.Command{
+		Use:   "upload [APPID]",
+		Short: "Seal, upload and register a bundle; promote it with --channel",
+		Long: `upload takes the build folder through the same steps as release and registers the bundle.
+With --external it registers an object that is in its place already: the object is downloaded,
+decrypted and proven first, and a signed checksum that is not given is made from it.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			if len(args) == 1 {
+				flags.request.AppID = args[0]
+			}
+			w, err := c.workspace(ctx, &flags.workspace)
+			if err != nil {
+				return err
+			}
+			// Uploading alone promotes nothing, whatever the profile's channel is.
+			flags.request.NoChannel = flags.request.Channel == ""
+			plan, err := w.Plan(ctx, flags.request)
+			if err != nil {
+				return err
+			}
+			if external.URL != "" {
+				plan.Dir, plan.External = "", &external
+			} else if external.SessionKey != "" || external.Checksum != "" {
+				return failure.New(failure.Usage, "external_missing", "register the bundle", "a session key or checksum without an object", "name the object's address with --external")
+			}
+			return c.runRelease(ctx, w, plan)
+		},
+	}
+	flags.add(command)
+	f := command.Flags()
+	f.StringVar(&external.URL, "external", "", "address of an object that is uploaded already")
+	f.StringVar(&external.SessionKey, "iv-session-key", "", "what bundle encrypt printed for it")
+	f.StringVar(&external.Checksum, "encrypted-checksum", "", "its signed checksum; made from the object when it is not given")
+	return command
+}
+
+func (c *Command) runRelease(ctx context.Context, w *workspace.Workspace, plan release.Plan) error {
+	pipeline, err := w.Pipeline()
+	if err != nil {
+		return err
+	}
+	result, err := pipeline.Run(ctx, plan, c.eventPrinter(true).print)
+	return c.released(w, result, err)
+}
+
+func (c *Command) resume(ctx context.Context, w *workspace.Workspace, id string) error {
+	pipeline, err := w.Pipeline()
+	if err != nil {
+		return err
+	}
+	result, err := pipeline.Resume(ctx, id, c.eventPrinter(true).print)
+	return c.released(w, result, err)
+}
+
+// released prints the outcome of a release, or how to go on with one that stopped.
+func (c *Command) released(w *workspace.Workspace, result release.Result, err error) error {
+	if err != nil {
+		if state, read := w.Journals.Read(result.ID); result.ID != "" && read == nil && state.Sealed != nil {
+			c.Notef("to continue: capstan release --resume=%s", result.ID)
+			for _, left := range state.Leftovers() {
+				c.Notef("left behind: %s", left)
+			}
+		}
+		return err
+	}
+	return c.Result(result, func(out io.Writer) {
+		if result.Channel == "" {
+			fmt.Fprintf(out, "%s %s is registered; no channel points at it\n", result.App, result.Version)
+			return
+		}
+		fmt.Fprintf(out, "%s %s is live on %s", result.App, result.Version, result.Channel)
+		if result.Previous != "" {
+			fmt.Fprintf(out, " (before: %s)", result.Previous)
+		}
+		fmt.Fprintln(out)
+		if d := result.Device; d != nil && !d.Installed {
+			fmt.Fprintf(out, "a simulated device (plugin %s) does not take it: %s\n", d.PluginVersion, oneLine(d.Reason))
+		}
+	})
+}
+
+func (c *Command) listReleases(ctx context.Context, w *workspace.Workspace) error {
+	states, err := w.Journals.List(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Result(states, func(out io.Writer) {
+		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "ID\tAPP\tVERSION\tCHANNEL\tSTATE")
+		for _, s := range states {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.ID, s.Plan.AppID, s.Plan.Version, s.Plan.Channel, oneLine(s.Describe()))
+		}
+		_ = t.Flush()
+	})
+}
+
+func (c *Command) giveUp(w *workspace.Workspace, id string) error {
+	left, err := w.Journals.GiveUp(id)
+	if err != nil {
+		return err
+	}
+	return c.Result(map[string]any{"ended": id, "left": left}, func(out io.Writer) {
+		fmt.Fprintf(out, "release %s is ended\n", id)
+		for _, l := range left {
+			fmt.Fprintf(out, "left behind: %s\n", l)
+		}
+	})
+}
+
+// dryRun says what each stage would do.
+func (c *Command) dryRun(ctx context.Context, w *workspace.Workspace, plan release.Plan) error {
+	pipeline, err := w.Pipeline()
+	if err != nil {
+		return err
+	}
+	steps, err := pipeline.Describe(ctx, plan)
+	if err != nil {
+		return err
+	}
+	return c.Result(map[string]any{"plan": plan, "steps": steps}, func(out io.Writer) {
+		for _, s := range steps {
+			fmt.Fprintf(out, "%-10s %s\n", s.Stage, oneLine(s.Text))
+		}
+	})
+}

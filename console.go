@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"capstan/cli"
+	"capstan/core/profile"
+	"capstan/core/workspace"
+	"capstan/examples"
+	"capstan/ui"
+	"capstan/ui/connect"
+)
+
+// openConsole opens the console on the demo's sandbox or on the project around
+// the working folder.
+func openConsole(ctx context.Context, start cli.ConsoleStart) error {
+	config, options, err := consoleOn(ctx, start)
+	if err != nil {
+		return err
+	}
+	w, err := workspace.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	services, err := connect.Services(w, options)
+	if err != nil {
+		return err
+	}
+	lang := start.Lang
+	if lang == "" && services.Preferences != nil {
+		if settings, err := services.Preferences.Load(ctx); err == nil {
+			lang = settings.Lang
+		}
+	}
+	if lang == "" {
+		lang = systemLanguage()
+	}
+	appID := ""
+	if start.Demo != nil {
+		appID = start.Demo.AppID
+	}
+	return ui.Run(ctx, ui.Options{
+		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
+		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang,
+	})
+}
+
+func consoleOn(ctx context.Context, start cli.ConsoleStart) (workspace.Config, connect.Options, error) {
+	if box := start.Demo; box != nil {
+		options := connect.Options{CreateApp: true, BeforeSeal: func(_ context.Context, version string) error {
+			if err := box.Connect(); err != nil {
+				return err
+			}
+			return examples.SetVersion(box.ProjectDir, version)
+		}}
+		return box.Workspace(), options, nil
+	}
+	target, err := profile.Resolve(ctx, start.Dir, start.Profile, profile.Flags{})
+	if err != nil {
+		return workspace.Config{}, connect.Options{}, err
+	}
+	return workspace.Config{Dir: start.Dir, Target: target, Keys: start.Keys}, connect.Options{CreateApp: true}, nil
+}
+
+// systemLanguage is what the environment asks for, in the order of POSIX.
+func systemLanguage() string {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if value := os.Getenv(name); value != "" {
+			lang, _, _ := strings.Cut(value, "_")
+			return lang
+		}
+	}
+	return "en"
+}

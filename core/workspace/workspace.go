@@ -1,0 +1,252 @@
+// Package workspace puts together what a release works with: the Capacitor
+// project, the keys, the registry, the storage and the journals. The console and
+// the headless commands open one and share it.
+package workspace
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"capstan/core/failure"
+	"capstan/core/keys"
+	"capstan/core/profile"
+	"capstan/core/project"
+	"capstan/core/release"
+	"capstan/core/remote"
+	"capstan/core/remote/storage"
+)
+
+// Config says where everything is.
+type Config struct {
+	// Dir is the project's folder or one inside it. A folder without a project
+	// is allowed: the workspace then has none.
+	Dir string
+	// ConfigDir holds the key index, StateDir the journals. "" is the user's own.
+	ConfigDir, StateDir string
+	// Target is where releases go. One without a server opens no registry.
+	Target profile.Resolved
+	Keys   keys.Options
+}
+
+// Workspace is an open Config. Parts that were not configured are nil.
+type Workspace struct {
+	Config   Config
+	Project  *project.Project
+	Keys     *keys.Ring
+	Registry *remote.Client
+	Storage  storage.Storage
+	Journals *release.Journals
+}
+
+// Open reads the project and opens the rest. It connects to nothing.
+func Open(ctx context.Context, c Config) (*Workspace, error) {
+	w := &Workspace{Config: c}
+	var err error
+	if c.ConfigDir == "" {
+		if c.ConfigDir, err = profile.ConfigDir(); err != nil {
+			return nil, err
+		}
+	}
+	if c.StateDir == "" {
+		if c.StateDir, err = StateDir(); err != nil {
+			return nil, err
+		}
+	}
+	if c.Dir != "" {
+		w.Project, err = project.OpenWith(ctx, c.Dir, project.Options{})
+		if err != nil && failure.CodeOf(err) != "project_not_found" {
+			return nil, err
+		}
+	}
+	if w.Keys, err = keys.NewRing(c.ConfigDir, c.Keys); err != nil {
+		return nil, err
+	}
+	if w.Journals, err = release.OpenJournals(filepath.Join(c.StateDir, "releases")); err != nil {
+		return nil, err
+	}
+	if c.Target.Server == "" {
+		return w, nil
+	}
+	if w.Registry, err = c.Target.Connect(); err != nil {
+		return nil, err
+	}
+	if c.Target.Storage != "" {
+		w.Storage, err = c.Target.OpenStorage(ctx)
+	}
+	return w, err
+}
+
+// Pipeline gives the machinery of a release.
+func (w *Workspace) Pipeline() (*release.Pipeline, error) {
+	if w.Registry == nil {
+		_, err := w.Config.Target.Connect() // says what is missing
+		return nil, err
+	}
+	p := &release.Pipeline{Journals: w.Journals, Registry: w.Registry, Storage: w.Storage, Signer: w.Keys.Signer}
+	if p.Storage == nil {
+		p.Storage = missingStorage{}
+	}
+	return p, nil
+}
+
+// Request is what an operator says of a release; empty fields come from the
+// project and the profile.
+type Request struct {
+	AppID, Dir, Channel, Version, KeyID string
+	// NoChannel registers without promoting.
+	NoChannel bool
+	// Plain leaves the bundle unencrypted and unsigned.
+	Plain bool
+	// CreateApp lets the release create the app and put its key on record.
+	CreateApp                               bool
+	MinUpdateVersion, Link, Comment, Reason string
+	SourceMaps, NoCodeCheck                 bool
+}
+
+// Plan fills a release's plan from the request, the project and the keys.
+func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
+	plan := release.Plan{
+		AppID: r.AppID, Version: r.Version, Channel: r.Channel, Dir: r.Dir, MinUpdateVersion: r.MinUpdateVersion,
+		Link: r.Link, Comment: r.Comment, Reason: r.Reason, SourceMaps: r.SourceMaps, NoCodeCheck: r.NoCodeCheck, CreateApp: r.CreateApp,
+	}
+	if p := w.Project; p != nil && (plan.AppID == "" || plan.AppID == p.AppID) {
+		plan.AppID, plan.AppName, plan.PluginVersion = p.AppID, p.AppName, p.PluginVersion
+		plan.Version = or(plan.Version, p.Version)
+		plan.Dir = or(plan.Dir, p.WebDir)
+		plan.Comment = or(plan.Comment, p.Comment())
+		plan.Link = or(plan.Link, p.Link())
+	}
+	plan.Channel = or(plan.Channel, w.Config.Target.Channel)
+	if r.NoChannel {
+		plan.Channel = ""
+	}
+	if plan.Dir != "" {
+		dir, err := filepath.Abs(plan.Dir)
+		if err != nil {
+			return plan, failure.Wrap(err, failure.Failed, "folder_missing", "find the build folder", "")
+		}
+		plan.Dir = dir
+	}
+	plan.UpdateURL = w.UpdateURL()
+	if r.Plain {
+		return plan, nil
+	}
+	record, err := w.key(ctx, plan.AppID, r.KeyID)
+	if err != nil {
+		return plan, err
+	}
+	plan.KeyID, plan.PublicKey = record.KeyID, record.PublicPEM
+	return plan, nil
+}
+
+// key finds the record of the named key, or of the app's current one, and
+// refuses one that the app's own configuration does not carry.
+func (w *Workspace) key(ctx context.Context, appID, keyID string) (keys.Record, error) {
+	record, err := w.Keys.Find(ctx, or(keyID, appID))
+	if err != nil {
+		return record, err
+	}
+	p := w.Project
+	if p == nil || p.AppID != appID || p.PublicKey == "" {
+		return record, nil
+	}
+	inApp, err := keys.ParsePublic([]byte(p.PublicKey))
+	if err != nil {
+		return record, err
+	}
+	if id := keys.KeyID(inApp); id != record.KeyID {
+		return record, failure.Newf(failure.Verification, "key_mismatch", "choose the key", "name the key with --key-id, or run capstan doctor",
+			"the app carries key %s, the store has %s: devices would refuse the bundle", id, record.KeyID)
+	}
+	return record, nil
+}
+
+// UpdateURL is where the app's devices ask: what the project's configuration
+// says, else the server's own endpoint. "" when there is neither.
+func (w *Workspace) UpdateURL() string {
+	if w.Project != nil && w.Project.UpdateURL != "" {
+		return w.Project.UpdateURL
+	}
+	if w.Config.Target.Server == "" {
+		return ""
+	}
+	return strings.TrimRight(w.Config.Target.Server, "/") + "/updates"
+}
+
+// NextVersion proposes the version of a release: the project's own, or the
+// next patch above it that is not registered yet.
+func (w *Workspace) NextVersion(ctx context.Context, appID string) (string, error) {
+	start := "1.0.0"
+	if w.Project != nil && w.Project.Version != "" {
+		start = w.Project.Version
+	}
+	version, err := semver.StrictNewVersion(start)
+	if err != nil {
+		return "", release.CheckVersion(start)
+	}
+	if w.Registry == nil {
+		return version.String(), nil
+	}
+	bundles, err := w.Registry.Bundles(ctx, appID)
+	if e, ok := failure.Find(err); ok && e.Class == failure.NotFound {
+		return version.String(), nil // the app itself does not exist yet
+	}
+	if err != nil {
+		return "", err
+	}
+	taken := map[string]bool{}
+	for _, b := range bundles {
+		taken[b.Name] = true
+	}
+	for taken[version.String()] {
+		next := version.IncPatch()
+		version = &next
+	}
+	return version.String(), nil
+}
+
+func or(value, otherwise string) string {
+	if value != "" {
+		return value
+	}
+	return otherwise
+}
+
+// StateDir is where journals, spool files and logs are: CAPSTAN_HOME/state, or
+// capstan below XDG_STATE_HOME (~/.local/state).
+func StateDir() (string, error) {
+	return userDir("state", func() (string, error) {
+		if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+			return dir, nil
+		}
+		home, err := os.UserHomeDir()
+		return filepath.Join(home, ".local", "state"), err
+	})
+}
+
+// DataDir is where a server and the demo keep their data: CAPSTAN_HOME/data, or
+// capstan below XDG_DATA_HOME (~/.local/share).
+func DataDir() (string, error) {
+	return userDir("data", func() (string, error) {
+		if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+			return dir, nil
+		}
+		home, err := os.UserHomeDir()
+		return filepath.Join(home, ".local", "share"), err
+	})
+}
+
+func userDir(name string, system func() (string, error)) (string, error) {
+	if home := os.Getenv("CAPSTAN_HOME"); home != "" {
+		return filepath.Join(home, name), nil
+	}
+	dir, err := system()
+	if err != nil {
+		return "", failure.Wrap(err, failure.Failed, "home_missing", "find the user's folders", "set HOME, or CAPSTAN_HOME to a folder for capstan's files")
+	}
+	return filepath.Join(dir, "capstan"), nil
+}
