@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,7 +18,6 @@ import (
 
 	"capstan/core/capgo"
 	"capstan/server/decide"
-	"capstan/server/plugin"
 )
 
 // recordedCase is a line of the recordings: what Capgo's own server answered.
@@ -102,6 +102,25 @@ type recordedResponse struct {
 
 func orTrue(b *bool) bool { return b == nil || *b }
 
+// bundles are the state's bundles by name, numbered in their order.
+func (s *recordedState) bundles() iter.Seq2[string, *decide.Bundle] {
+	return func(yield func(string, *decide.Bundle) bool) {
+		for i, b := range s.Bundles {
+			bundle := &decide.Bundle{
+				ID: int64(i + 1), Name: b.Name, ExternalURL: b.ExternalURL, ObjectKey: b.StoredPath, Checksum: b.Checksum,
+				SessionKey: b.SessionKey, KeyID: b.KeyID, MinUpdateVersion: b.MinUpdateVersion,
+				Link: b.Link, Comment: b.Comment, Deleted: b.Deleted,
+			}
+			for _, f := range b.Manifest {
+				bundle.Manifest = append(bundle.Manifest, decide.ManifestFile{FileName: f.FileName, FileHash: f.FileHash, ObjectKey: f.Path, Size: f.Size})
+			}
+			if !yield(b.Name, bundle) {
+				return
+			}
+		}
+	}
+}
+
 // app builds the snapshot that the state describes; nil for an unknown app.
 func (s *recordedState) app(t *testing.T) *decide.App {
 	if !orTrue(s.App.Known) {
@@ -115,18 +134,9 @@ func (s *recordedState) app(t *testing.T) *decide.App {
 		Overrides:           map[string]int64{},
 	}
 	bundles := map[string]int64{}
-	for i, b := range s.Bundles {
-		id := int64(i + 1)
-		bundles[b.Name] = id
-		bundle := &decide.Bundle{
-			ID: id, Name: b.Name, ExternalURL: b.ExternalURL, ObjectKey: b.StoredPath, Checksum: b.Checksum,
-			SessionKey: b.SessionKey, KeyID: b.KeyID, MinUpdateVersion: b.MinUpdateVersion,
-			Link: b.Link, Comment: b.Comment, Deleted: b.Deleted,
-		}
-		for _, f := range b.Manifest {
-			bundle.Manifest = append(bundle.Manifest, decide.ManifestFile{FileName: f.FileName, FileHash: f.FileHash, ObjectKey: f.Path, Size: f.Size})
-		}
-		app.Bundles[id] = bundle
+	for name, bundle := range s.bundles() {
+		bundles[name] = bundle.ID
+		app.Bundles[bundle.ID] = bundle
 	}
 	bundleID := func(name string) int64 {
 		id, ok := bundles[name]
@@ -468,39 +478,40 @@ var listedActions = strings.Fields(`
 	cannotUpdateViaPrivateChannel channelMisconfigured cannotGetBundle NoChannelOrOverride setChannel getChannel
 	rateLimited keyMismatch InvalidIp backend_refusal customIdBlocked`)
 
-// TestRecordedAnswers sends every recorded request against its recorded state
-// and compares the answer with Capgo's. CAPSTAN_ANSWERS names another file.
-func TestRecordedAnswers(t *testing.T) {
-	file := os.Getenv("CAPSTAN_ANSWERS")
-	ours := file == ""
-	if ours {
-		file = "../../testdata/capgo-answers.jsonl"
-	}
+// recordings reads the file that CAPSTAN_ANSWERS names, or the project's own.
+func recordings(t *testing.T) []*recordedCase {
+	file := cmp.Or(os.Getenv("CAPSTAN_ANSWERS"), "../../testdata/capgo-answers.jsonl")
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-
-	total, equal := 0, 0
-	used := map[string]int{}
+	var cases []*recordedCase
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
-		var c recordedCase
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+		c := &recordedCase{}
+		if err := json.Unmarshal(lines.Bytes(), c); err != nil {
 			t.Fatal(err)
 		}
-		total++
-		m := newMemory()
-		if app := c.State.app(t); app != nil {
-			m.apps[app.ID] = app
-		}
-		h := plugin.New(plugin.Config{Apps: m, Devices: m, ObjectURL: func(key string) string { return "https://updates.example.com/files/" + key }})
+		cases = append(cases, c)
+	}
+	if err := lines.Err(); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases in %s, %v", len(cases), file, err)
+	}
+	return cases
+}
+
+// replay sends every case to its handler, compares and counts.
+func replay(t *testing.T, name string, cases []*recordedCase, handler func(c *recordedCase) http.Handler) {
+	equal := 0
+	used := map[string]int{}
+	for _, c := range cases {
+		h := handler(c)
 		for _, earlier := range c.Before {
 			earlier.Request.send(t, h)
 		}
-		result := compare(&c, c.Request.send(t, h))
+		result := compare(c, c.Request.send(t, h))
 		if result.equal() {
 			equal++
 			continue
@@ -512,16 +523,22 @@ func TestRecordedAnswers(t *testing.T) {
 		}
 		used[onPurpose[i].name]++
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
 	named := 0
 	for _, rule := range onPurpose {
 		named += used[rule.name]
 		fmt.Printf("  %3d on purpose, %s: %s\n", used[rule.name], rule.name, rule.reason)
 	}
-	fmt.Printf("%d of %d equal, %d different on purpose, %d different\n", equal, total, named, total-equal-named)
-	if total == 0 {
-		t.Error("no cases in " + file)
-	}
+	fmt.Printf("%s: %d of %d equal, %d different on purpose, %d different\n", name, equal, len(cases), named, len(cases)-equal-named)
+}
+
+// TestRecordedAnswers sends every recorded request against its recorded state,
+// kept in memory, and compares the answer with that of Capgo's own server.
+func TestRecordedAnswers(t *testing.T) {
+	replay(t, "recorded answers", recordings(t), func(c *recordedCase) http.Handler {
+		m := newMemory()
+		if app := c.State.app(t); app != nil {
+			m.apps[app.ID] = app
+		}
+		return newHandler(m)
+	})
 }

@@ -35,7 +35,10 @@ type Devices interface {
 	// until Seen returns.
 	Seen(req capgo.UpdateRequest, v decide.Verdict)
 	// Record keeps events of one app. They are durable when it returns nil;
-	// after an error the device will send them again.
+	// after an error the device will send them again. It will also do so when
+	// an acknowledgement was lost on the way: an event that is known already
+	// (same device, action, version_name and timestamp) is taken and not kept
+	// or counted twice. Events without a timestamp are all kept.
 	Record(ctx context.Context, appID string, events []capgo.StatsEvent) error
 	// ChooseChannel remembers the channel of a device whose plugin does not.
 	ChooseChannel(ctx context.Context, appID, deviceID string, channelID int64) error
@@ -69,7 +72,6 @@ type Config struct {
 // know, as Capgo's server does, so it can be the fallback of a mux.
 type Handler struct {
 	Config
-	repeats repeats
 }
 
 // New returns a Handler.

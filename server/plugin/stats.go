@@ -48,9 +48,11 @@ func (h *Handler) stats(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	outcomes, keep := judge(app, events)
-	if err := h.record(r, appID, keep); err != nil {
-		h.unavailable(w, r, "stats", appID, err)
-		return
+	if len(keep) > 0 {
+		if err := h.Devices.Record(r.Context(), appID, keep); err != nil {
+			h.unavailable(w, r, "stats", appID, err)
+			return
+		}
 	}
 	if batch {
 		writeJSON(w, http.StatusOK, appendResults(nil, appID, outcomes))
