@@ -1,0 +1,1084 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"capstan/core/bundle"
+	"capstan/core/capgo"
+	"capstan/core/failure"
+	"capstan/core/keys"
+	"capstan/internal/servertest/postgres"
+	"capstan/server/decide"
+	"capstan/server/store"
+)
+
+const app = "com.example.tides"
+
+// An opener makes a fresh, empty place and gives its target and a raw
+// connection for tampering.
+type opener func(t *testing.T) (target string, raw *sql.DB)
+
+func sqlite(t *testing.T) (string, *sql.DB) {
+	path := filepath.Join(t.TempDir(), "capstan.db")
+	raw, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { raw.Close() })
+	return path, raw
+}
+
+// The same suite on both engines: what one promises, the other keeps.
+func TestConformance(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { conform(t, sqlite) })
+	t.Run("postgres", func(t *testing.T) {
+		server := postgres.Start(t)
+		conform(t, func(t *testing.T) (string, *sql.DB) {
+			target := server.Database(t)
+			raw, err := sql.Open("pgx", target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { raw.Close() })
+			return target, raw
+		})
+	})
+}
+
+func conform(t *testing.T, open opener) {
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, opener)
+	}{
+		{"apps", testApps}, {"bundle names are used once", testBundleNames}, {"channels", testChannels}, {"rollout", testRollout},
+		{"compare and set", testCompareAndSet}, {"racing operators", testRace}, {"overrides and choices", testOverrides}, {"keyed apps", testKeyed},
+		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
+		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
+		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
+	}
+}
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 3, 10, 12, 30, 0, 0, time.UTC)} }
+
+func start(t *testing.T, target string, o store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), target, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// fresh gives a store with one app without a key.
+func fresh(t *testing.T, open opener, o store.Options) *store.Store {
+	t.Helper()
+	target, _ := open(t)
+	s := start(t, target, o)
+	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app, Name: "Tides"})
+	ok(t, err)
+	return s
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func code(t *testing.T, err error, want string) {
+	t.Helper()
+	if failure.CodeOf(err) != want || err == nil {
+		t.Fatalf("code %q (%v), want %q", failure.CodeOf(err), err, want)
+	}
+}
+
+func addBundle(t *testing.T, s *store.Store, name string) store.Bundle {
+	t.Helper()
+	b, err := s.AddBundle(t.Context(), "test", store.Bundle{Bundle: capgo.Bundle{AppID: app, Name: name, Checksum: strings.Repeat("0", 64), ExternalURL: "https://cdn.example.com/" + name + ".zip"}})
+	ok(t, err)
+	return b
+}
+
+func change(channel string, edit func(*store.ChannelChange)) store.ChannelChange {
+	c := store.ChannelChange{}
+	c.AppID, c.Channel = app, channel
+	if edit != nil {
+		edit(&c)
+	}
+	return c
+}
+
+func point(t *testing.T, s *store.Store, channel, version string) store.Channel {
+	t.Helper()
+	public, policy, under := true, capgo.PolicyNone, false
+	c, _, err := s.ChangeChannel(t.Context(), "test", change(channel, func(c *store.ChannelChange) {
+		c.Version, c.Public, c.DisableAutoUpdate, c.DisableAutoUpdateUnderNative = &version, &public, &policy, &under
+	}))
+	ok(t, err)
+	return c
+}
+
+// ask gives the verdict that a device hears.
+func ask(t *testing.T, s *store.Store, device string) decide.Verdict {
+	t.Helper()
+	snapshot, err := s.Snapshot(t.Context(), app)
+	ok(t, err)
+	return decide.Update(snapshot, request(device))
+}
+
+func request(device string) capgo.UpdateRequest {
+	return capgo.UpdateRequest{AppID: app, DeviceID: device, Platform: "android", VersionName: "1.0.0", VersionBuild: "1.0.0", PluginVersion: "8.51.23", IsProd: true}
+}
+
+func device(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+
+func testApps(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	_, err := s.CreateApp(ctx, "test", capgo.App{AppID: app})
+	code(t, err, "app_id_already_exists")
+	_, err = s.App(ctx, "com.example.none")
+	code(t, err, "cannot_find_app")
+	for i := range 60 {
+		_, err := s.CreateApp(ctx, "test", capgo.App{AppID: fmt.Sprintf("com.many.a%02d", i)})
+		ok(t, err)
+	}
+	first, err := s.Apps(ctx, nil, 0, 50)
+	ok(t, err)
+	second, err := s.Apps(ctx, nil, 50, 50)
+	ok(t, err)
+	if len(first) != 50 || len(second) != 11 {
+		t.Fatalf("pages of %d and %d", len(first), len(second))
+	}
+	only, err := s.Apps(ctx, []string{app, "com.example.none"}, 0, 50)
+	ok(t, err)
+	none, err := s.Apps(ctx, []string{}, 0, 50)
+	ok(t, err)
+	if len(only) != 1 || len(none) != 0 {
+		t.Fatalf("limited lists have %d and %d apps", len(only), len(none))
+	}
+	// A wildcard of SQL is a letter like any other.
+	for _, id := range []string{"com_example_tides", "com.example.tide_", "com.example.%", `com.example.\`} {
+		_, err := s.App(ctx, id)
+		code(t, err, "cannot_find_app")
+	}
+	ok(t, s.DeleteApp(ctx, "test", app))
+	if snapshot, err := s.Snapshot(ctx, app); err != nil || snapshot != nil {
+		t.Fatalf("a deleted app is still answered: %v %v", snapshot, err)
+	}
+	_, err = s.CreateApp(ctx, "test", capgo.App{AppID: app})
+	ok(t, err)
+	if snapshot, _ := s.Snapshot(ctx, app); snapshot == nil || len(snapshot.Bundles) != 0 {
+		t.Fatal("an app made again is not empty")
+	}
+}
+
+func testBundleNames(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	addBundle(t, s, "1.1.0")
+	_, err := s.AddBundle(ctx, "test", store.Bundle{Bundle: capgo.Bundle{AppID: app, Name: "1.1.0", Checksum: "x"}})
+	code(t, err, "version_already_exists")
+	ok(t, s.DeleteBundle(ctx, "test", app, "1.1.0"))
+	_, err = s.AddBundle(ctx, "test", store.Bundle{Bundle: capgo.Bundle{AppID: app, Name: "1.1.0", Checksum: "x"}})
+	code(t, err, "version_already_exists")
+	code(t, s.DeleteBundle(ctx, "test", app, "1.1.0"), "cannot_find_version")
+	_, err = s.AddBundle(ctx, "test", store.Bundle{Bundle: capgo.Bundle{AppID: "com.example.none", Name: "1.0.0"}})
+	code(t, err, "cannot_find_app")
+	for i := range 55 {
+		addBundle(t, s, fmt.Sprintf("2.0.%d", i))
+	}
+	page, err := s.Bundles(ctx, store.BundleFilter{AppID: app, Offset: 50})
+	ok(t, err)
+	if len(page) != 5 || page[4].Name != "2.0.0" {
+		t.Fatalf("the second page has %d bundles and ends with %s", len(page), page[len(page)-1].Name)
+	}
+	b := page[0]
+	link := "https://example.com/notes"
+	ok(t, s.SetBundleMetadata(ctx, "test", app, b.ID, &link, nil))
+	list, err := s.Bundles(ctx, store.BundleFilter{AppID: app, ID: b.ID})
+	ok(t, err)
+	if list[0].Link != link {
+		t.Fatalf("link %q", list[0].Link)
+	}
+	point(t, s, "production", "2.0.7")
+	code(t, s.DeleteBundle(ctx, "test", app, "2.0.7"), "cannot_delete_linked_version")
+	n, err := s.DeleteUnlinkedBundles(ctx, "test", app)
+	ok(t, err)
+	left, err := s.Bundles(ctx, store.BundleFilter{AppID: app})
+	ok(t, err)
+	if n != 54 || len(left) != 1 || left[0].Name != "2.0.7" {
+		t.Fatalf("deleted %d, left %d", n, len(left))
+	}
+}
+
+func testChannels(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	addBundle(t, s, "1.1.0")
+	c := point(t, s, "production", "1.1.0")
+	if c.Revision != 1 || c.Version.Name != "1.1.0" || !*c.Android {
+		t.Fatalf("%+v", c)
+	}
+	if v := ask(t, s, device(1)); v.Reason != decide.ReasonOffered || v.Answer.Version != "1.1.0" {
+		t.Fatalf("%+v", v)
+	}
+	builtin := capgo.Builtin
+	_, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.Version = &builtin }))
+	ok(t, err)
+	if v := ask(t, s, device(1)); v.Bundle != nil {
+		t.Fatalf("an unlinked bundle is offered: %+v", v)
+	}
+	wrong := "9.9.9"
+	_, _, err = s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.Version = &wrong }))
+	code(t, err, "cannot_find_version")
+	_, _, err = s.ChangeChannel(ctx, "test", change("none", func(c *store.ChannelChange) { c.MustExist = true }))
+	code(t, err, "channel_not_found")
+	// A refused change leaves nothing behind, not even the channel it would have made.
+	_, _, err = s.ChangeChannel(ctx, "test", change("beta", func(c *store.ChannelChange) { c.Version = &wrong }))
+	code(t, err, "cannot_find_version")
+	_, err = s.Channel(ctx, app, "beta")
+	code(t, err, "channel_not_found")
+	// One public channel a platform: the newest wins.
+	yes, no := true, false
+	_, _, err = s.ChangeChannel(ctx, "test", change("ios-only", func(c *store.ChannelChange) { c.Public, c.Android, c.Electron = &yes, &no, &no }))
+	ok(t, err)
+	production, err := s.Channel(ctx, app, "production")
+	ok(t, err)
+	if production.Public {
+		t.Fatal("two channels are public for ios")
+	}
+	code(t, s.DeleteChannel(ctx, "test", app, "none"), "channel_not_found")
+	ok(t, s.DeleteChannel(ctx, "test", app, "production"))
+	list, err := s.Channels(ctx, app, 0, 0)
+	ok(t, err)
+	if len(list) != 1 {
+		t.Fatalf("%d channels", len(list))
+	}
+}
+
+func testRollout(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	addBundle(t, s, "1.1.0")
+	addBundle(t, s, "1.2.0")
+	next, half, yes, no := "1.2.0", 5000, true, false
+	rollout := func(edit func(*store.ChannelChange)) (store.Channel, error) {
+		c, _, err := s.ChangeChannel(ctx, "test", change("production", edit))
+		return c, err
+	}
+	_, err := rollout(func(c *store.ChannelChange) { c.RolloutVersion = &next })
+	code(t, err, "missing_stable_version")
+	point(t, s, "production", "1.1.0")
+	_, err = rollout(func(c *store.ChannelChange) { c.Rollback = &yes })
+	code(t, err, "missing_rollout_version")
+	_, err = rollout(func(c *store.ChannelChange) { c.Rollback, c.PromoteToStable = &yes, &yes })
+	code(t, err, "invalid_rollout_config")
+	c, err := rollout(func(c *store.ChannelChange) { c.RolloutVersion, c.RolloutPercentageBps = &next, &half })
+	ok(t, err)
+	first := c.RolloutID
+	if !c.RolloutEnabled || c.RolloutPercentageBps != half || c.RolloutVersionInfo.Name != next {
+		t.Fatalf("%+v", c)
+	}
+	got := map[string]int{}
+	for i := range 200 {
+		got[ask(t, s, device(i)).Answer.Version]++
+	}
+	if got["1.1.0"] < 60 || got["1.2.0"] < 60 {
+		t.Fatalf("a rollout at half gives %v", got)
+	}
+	c, err = rollout(func(c *store.ChannelChange) { c.RolloutPaused = &yes })
+	ok(t, err)
+	if c.RolloutPausedAt == nil {
+		t.Fatal("not paused")
+	}
+	c, err = rollout(func(c *store.ChannelChange) { c.RolloutPaused = &no })
+	ok(t, err)
+	if c.RolloutPausedAt != nil || c.RolloutID != first {
+		t.Fatal("resuming drew the devices anew")
+	}
+	c, err = rollout(func(c *store.ChannelChange) { c.PromoteToStable = &yes })
+	ok(t, err)
+	if c.Version.Name != next || c.RolloutVersion != nil || c.RolloutEnabled || c.RolloutID == first {
+		t.Fatalf("%+v", c)
+	}
+	actions := []string{}
+	list, err := s.Changes(ctx, store.ChangeFilter{AppID: app, Channel: "production"})
+	ok(t, err)
+	for _, e := range list {
+		actions = append(actions, e.Action)
+	}
+	want := "rollout.promote rollout.resume rollout.pause rollout.percentage rollout.start channel.promote channel.settings channel.create"
+	if strings.Join(actions, " ") != want {
+		t.Fatalf("the audit says %v", actions)
+	}
+}
+
+func testCompareAndSet(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	addBundle(t, s, "1.1.0")
+	addBundle(t, s, "1.2.0")
+	c := point(t, s, "production", "1.1.0")
+	next := "1.2.0"
+	set := func(seen int64) error {
+		_, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.Version, c.ExpectedRevision = &next, &seen }))
+		return err
+	}
+	code(t, set(c.Revision-1), "channel_moved")
+	code(t, set(c.Revision+1), "channel_moved")
+	ok(t, set(c.Revision))
+	code(t, set(c.Revision), "channel_moved")
+	zero, seven := int64(0), int64(7)
+	_, _, err := s.ChangeChannel(ctx, "test", change("new", func(c *store.ChannelChange) { c.ExpectedRevision = &seven }))
+	code(t, err, "channel_moved")
+	_, created, err := s.ChangeChannel(ctx, "test", change("new", func(c *store.ChannelChange) { c.ExpectedRevision = &zero }))
+	ok(t, err)
+	if !created {
+		t.Fatal("not created")
+	}
+}
+
+// Of many operators who saw the same revision, one gets through.
+func testRace(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	c := point(t, s, "production", "builtin")
+	var won, lost int
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for i := range 12 {
+		name := fmt.Sprintf("1.0.%d", i)
+		addBundle(t, s, name)
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			_, _, err := s.ChangeChannel(context.Background(), "test", change("production", func(x *store.ChannelChange) { x.Version, x.ExpectedRevision = &name, &c.Revision }))
+			mu.Lock()
+			defer mu.Unlock()
+			switch failure.CodeOf(err) {
+			case "channel_moved":
+				lost++
+			default:
+				if err == nil {
+					won++
+				} else {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	all.Wait()
+	if won != 1 || lost != 11 {
+		t.Fatalf("%d changes went through, %d were refused", won, lost)
+	}
+	if n, _, err := s.VerifyAudit(t.Context()); err != nil || n == 0 {
+		t.Fatalf("the audit of a race: %d, %v", n, err)
+	}
+}
+
+func testOverrides(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	addBundle(t, s, "1.1.0")
+	addBundle(t, s, "1.2.0-beta.1")
+	point(t, s, "production", "1.1.0")
+	beta := "1.2.0-beta.1"
+	policy := capgo.PolicyNone
+	_, _, err := s.ChangeChannel(ctx, "test", change("beta", func(c *store.ChannelChange) { c.Version, c.DisableAutoUpdate = &beta, &policy }))
+	ok(t, err)
+	code(t, s.SetOverride(ctx, "test", app, device(1), "none"), "channel_not_found")
+	code(t, s.SetOverride(ctx, "test", app, device(1), "production"), "public_channel_override")
+	code(t, s.SetOverride(ctx, "test", "com.example.none", device(1), "beta"), "cannot_find_app")
+	ok(t, s.SetOverride(ctx, "test", app, strings.ToUpper(device(1)), "beta"))
+	if v := ask(t, s, device(1)); v.Answer.Version != beta || v.ChannelSource != decide.SourceOverride {
+		t.Fatalf("%+v", v)
+	}
+	if v := ask(t, s, device(2)); v.Answer.Version != "1.1.0" {
+		t.Fatalf("another device is moved too: %+v", v)
+	}
+	ok(t, s.ClearOverride(ctx, "test", app, device(1)))
+	ok(t, s.ClearOverride(ctx, "test", app, device(1)))
+	if v := ask(t, s, device(1)); v.Answer.Version != "1.1.0" {
+		t.Fatalf("%+v", v)
+	}
+	channel, err := s.Channel(ctx, app, "beta")
+	ok(t, err)
+	ok(t, s.ChooseChannel(ctx, app, device(3), channel.ID))
+	code(t, s.ChooseChannel(ctx, app, device(3), channel.ID+1000), "channel_not_found")
+	snapshot, err := s.Snapshot(ctx, app)
+	ok(t, err)
+	if snapshot.SelfSet[device(3)] != channel.ID {
+		t.Fatalf("%v", snapshot.SelfSet)
+	}
+	ok(t, s.ForgetChannel(ctx, app, device(3)))
+	ok(t, s.ForgetChannel(ctx, app, device(3)))
+	ok(t, s.SetOverride(ctx, "test", app, device(1), "beta"))
+	ok(t, s.DeleteChannel(ctx, "test", app, "beta"))
+	if v := ask(t, s, device(1)); v.Answer.Version != "1.1.0" {
+		t.Fatalf("a channel that is gone still holds a device: %+v", v)
+	}
+}
+
+var (
+	signer      = sync.OnceValue(func() *rsa.PrivateKey { return generate() })
+	otherSigner = sync.OnceValue(func() *rsa.PrivateKey { return generate() })
+)
+
+func generate() *rsa.PrivateKey {
+	key, err := keys.Generate()
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// sealed gives a bundle that was really sealed with a key.
+func sealed(t *testing.T, key *rsa.PrivateKey, name string) store.Bundle {
+	t.Helper()
+	var out bytes.Buffer
+	s, err := bundle.Seal(t.Context(), strings.NewReader("the archive of "+name), &out, key, nil)
+	ok(t, err)
+	return store.Bundle{Bundle: capgo.Bundle{
+		AppID: app, Name: name, Checksum: s.ChecksumV3, ChecksumV2: s.ChecksumV2, ChecksumV3: s.ChecksumV3, PlainChecksum: s.PlainChecksum,
+		SessionKey: s.SessionKey, KeyID: s.KeyID, ExternalURL: "https://cdn.example.com/" + name + ".zip", ObjectSHA256: s.ObjectSHA256, ObjectSize: s.ObjectSize,
+	}}
+}
+
+func publicPEM(key *rsa.PrivateKey) string { return string(keys.EncodePublic(&key.PublicKey)) }
+
+// keyed gives a store whose app has a public key on record.
+func keyed(t *testing.T, open opener) (*store.Store, string, *sql.DB) {
+	t.Helper()
+	target, raw := open(t)
+	s := start(t, target, store.Options{Refresh: 20 * time.Millisecond})
+	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app, PublicKey: publicPEM(signer())})
+	ok(t, err)
+	return s, target, raw
+}
+
+func testKeyed(t *testing.T, open opener) {
+	s, _, _ := keyed(t, open)
+	ctx := t.Context()
+	plain := store.Bundle{Bundle: capgo.Bundle{AppID: app, Name: "1.0.1", Checksum: strings.Repeat("0", 64), ExternalURL: "https://cdn.example.com/x.zip"}}
+	_, err := s.AddBundle(ctx, "test", plain)
+	code(t, err, "encryption_required")
+	foreign := sealed(t, otherSigner(), "1.0.1")
+	_, err = s.AddBundle(ctx, "test", foreign)
+	code(t, err, "encryption_key_mismatch")
+	foreign.KeyID = ""
+	_, err = s.AddBundle(ctx, "test", foreign)
+	code(t, err, "bundle_unverified")
+	for name, spoil := range map[string]func(*store.Bundle){
+		"unsigned checksum":      func(b *store.Bundle) { b.Checksum = b.PlainChecksum },
+		"other plain checksum":   func(b *store.Bundle) { b.PlainChecksum = strings.Repeat("0", 64) },
+		"another one's checksum": func(b *store.Bundle) { b.ChecksumV2 = sealed(t, signer(), "9.9.9").ChecksumV2 },
+		"no signed checksum":     func(b *store.Bundle) { b.Checksum, b.ChecksumV2, b.ChecksumV3 = "", "", "" },
+		"half a session key":     func(b *store.Bundle) { b.SessionKey = b.SessionKey[:100] },
+	} {
+		b := sealed(t, signer(), "1.0.1")
+		spoil(&b)
+		_, err := s.AddBundle(ctx, "test", b)
+		if code := failure.CodeOf(err); code != "bundle_unverified" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good := sealed(t, signer(), "1.0.1")
+	good.KeyID, good.PlainChecksum = "", ""
+	row, err := s.AddBundle(ctx, "test", good)
+	ok(t, err)
+	if row.KeyID != keys.KeyID(&signer().PublicKey) || row.PlainChecksum == "" {
+		t.Fatalf("what follows from the signatures is not filled in: %+v", row)
+	}
+	point(t, s, "production", "1.0.1")
+	if v := ask(t, s, device(1)); v.Answer.SessionKey == "" || v.Answer.Checksum != row.ChecksumV3 {
+		t.Fatalf("%+v", v)
+	}
+	empty := ""
+	_, err = s.ChangeApp(ctx, "test", app, store.AppChange{PublicKey: &empty})
+	code(t, err, "public_key_on_record")
+	// With another key on record the old bundle is neither served nor promoted.
+	other := publicPEM(otherSigner())
+	_, err = s.ChangeApp(ctx, "test", app, store.AppChange{PublicKey: &other})
+	ok(t, err)
+	if v := ask(t, s, device(1)); v.Reason == decide.ReasonOffered || s.Refused() != 1 {
+		t.Fatalf("%+v, refused %d", v, s.Refused())
+	}
+	version := "1.0.1"
+	_, _, err = s.ChangeChannel(ctx, "test", change("beta", func(c *store.ChannelChange) { c.Version = &version }))
+	code(t, err, "cannot_promote_bundle")
+}
+
+// A row that is edited behind the server's back is not served: every column
+// that the signatures cover, on a running server and on one that starts.
+func testTampering(t *testing.T, open opener) {
+	s, target, raw := keyed(t, open)
+	ctx := t.Context()
+	_, err := s.AddBundle(ctx, "test", sealed(t, signer(), "1.0.1"))
+	ok(t, err)
+	_, err = s.AddBundle(ctx, "test", sealed(t, signer(), "1.0.2"))
+	ok(t, err)
+	point(t, s, "production", "1.0.1")
+	foreign := sealed(t, otherSigner(), "1.0.1")
+	for _, edit := range []struct{ name, statement string }{
+		{"session key removed", `UPDATE bundles SET session_key = '' WHERE name = '1.0.1'`},
+		{"foreign session key", `UPDATE bundles SET session_key = '` + foreign.SessionKey + `' WHERE name = '1.0.1'`},
+		{"checksum of nothing", `UPDATE bundles SET checksum = '', checksum_v2 = '', checksum_v3 = '' WHERE name = '1.0.1'`},
+		{"plain checksum", `UPDATE bundles SET checksum = plain_checksum WHERE name = '1.0.1'`},
+		{"foreign v3", `UPDATE bundles SET checksum_v3 = '` + foreign.ChecksumV3 + `' WHERE name = '1.0.1'`},
+		{"foreign v2", `UPDATE bundles SET checksum_v2 = '` + foreign.ChecksumV2 + `' WHERE name = '1.0.1'`},
+		{"v2 of another bundle", `UPDATE bundles SET checksum_v2 = (SELECT checksum_v2 FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
+		{"v3 of another bundle", `UPDATE bundles SET checksum_v3 = (SELECT checksum_v3 FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
+		{"plain of another bundle", `UPDATE bundles SET plain_checksum = (SELECT plain_checksum FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
+		{"foreign key id", `UPDATE bundles SET key_id = '` + foreign.KeyID + `' WHERE name = '1.0.1'`},
+		{"unsigned manifest", `UPDATE bundles SET manifest = '[{"FileName":"a.js","FileHash":"` + strings.Repeat("0", 64) + `"}]' WHERE name = '1.0.1'`},
+	} {
+		t.Run(edit.name, func(t *testing.T) {
+			var keep [8]string
+			ok(t, raw.QueryRowContext(ctx, `SELECT checksum, checksum_v2, checksum_v3, plain_checksum, session_key, key_id, manifest FROM bundles WHERE name = '1.0.1'`).
+				Scan(&keep[0], &keep[1], &keep[2], &keep[3], &keep[4], &keep[5], &keep[6]))
+			_, err := raw.ExecContext(ctx, edit.statement)
+			ok(t, err)
+			eventually(t, "the edited row is served", func() bool { return ask(t, s, device(1)).Alarm != "" })
+			v := ask(t, s, device(1))
+			if v.Answer.Kind != capgo.KindUpToDate || v.Answer.URL != "" {
+				t.Fatalf("%+v", v.Answer)
+			}
+			again := start(t, target, store.Options{})
+			if v := ask(t, again, device(1)); v.Alarm == "" || again.Refused() != 1 {
+				t.Fatalf("a server that starts serves the edited row: %+v", v.Answer)
+			}
+			ok(t, again.Close())
+			_, err = raw.ExecContext(ctx, `UPDATE bundles SET checksum = $1, checksum_v2 = $2, checksum_v3 = $3, plain_checksum = $4, session_key = $5, key_id = $6, manifest = $7 WHERE name = '1.0.1'`,
+				keep[0], keep[1], keep[2], keep[3], keep[4], keep[5], keep[6])
+			ok(t, err)
+			eventually(t, "the restored row is not served", func() bool { return ask(t, s, device(1)).Reason == decide.ReasonOffered })
+		})
+	}
+	ok(t, s.Flush(ctx))
+	list, err := s.Changes(ctx, store.ChangeFilter{AppID: app, Limit: 1000})
+	ok(t, err)
+	refused := 0
+	for _, e := range list {
+		if e.Action == "bundle.refused" {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Fatal("the audit says nothing of the refused bundle")
+	}
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatal(what)
+}
+
+func event(n int, action string, at int64) capgo.StatsEvent {
+	return capgo.StatsEvent{UpdateRequest: capgo.UpdateRequest{AppID: app, DeviceID: device(n), Platform: "ios", VersionName: "1.1.0", PluginVersion: "8.51.23", IsProd: true}, Action: action, Timestamp: at}
+}
+
+func testEvents(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	first := event(1, "set", 1000)
+	first.OldVersionName, first.Metadata = "1.0.0", map[string]string{"k": "v"}
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{first, event(1, "download_complete", 1001), first}))
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{first})) // the plugin sends again what it heard no answer to
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(1, "old", 0), event(1, "old", 0)}))
+	ok(t, s.Record(ctx, "com.example.none", []capgo.StatsEvent{first}))
+	list, err := s.Events(ctx, app, device(1), 0, 0)
+	ok(t, err)
+	if len(list) != 4 {
+		t.Fatalf("%d events: %+v", len(list), list)
+	}
+	oldest := list[3]
+	if oldest.Action != "set" || oldest.OldVersion != "1.0.0" || oldest.Metadata["k"] != "v" || oldest.At.IsZero() {
+		t.Fatalf("%+v", oldest)
+	}
+	other, err := s.Events(ctx, app, device(2), 0, 0)
+	ok(t, err)
+	if len(other) != 0 {
+		t.Fatalf("another device's log: %+v", other)
+	}
+}
+
+func testCaps(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{Limits: store.Limits{DevicesPerApp: 10, SelfSetPerApp: 3, EventsPerApp: 5, QueueEvents: 100}})
+	ctx := t.Context()
+	for i := range 10_000 {
+		s.Seen(request(device(i)), decide.Verdict{})
+	}
+	ok(t, s.Flush(ctx))
+	page, err := s.Devices(ctx, store.DeviceFilter{AppID: app, Limit: 1000})
+	ok(t, err)
+	if len(page.Data) != 10 || s.Dropped() != 9_990 {
+		t.Fatalf("%d rows of invented devices, %d dropped", len(page.Data), s.Dropped())
+	}
+	// Known devices are still kept up to date.
+	r := request(page.Data[0].DeviceID)
+	r.VersionName = "5.5.5"
+	s.Seen(r, decide.Verdict{})
+	ok(t, s.Flush(ctx))
+	d, err := s.Device(ctx, app, r.DeviceID)
+	ok(t, err)
+	if d.VersionName != "5.5.5" {
+		t.Fatalf("%+v", d)
+	}
+	c := point(t, s, "production", "builtin")
+	for i := range 3 {
+		ok(t, s.ChooseChannel(ctx, app, device(i), c.ID))
+	}
+	code(t, s.ChooseChannel(ctx, app, device(3), c.ID), "override_not_allowed")
+	ok(t, s.ChooseChannel(ctx, app, device(2), c.ID))
+	many := make([]capgo.StatsEvent, 101)
+	for i := range many {
+		many[i] = event(i, "set", int64(i+1))
+	}
+	code(t, s.Record(ctx, app, many), "stats_busy")
+	ok(t, s.Record(ctx, app, many[:50]))
+	ok(t, s.Prune(ctx))
+	list, err := s.Events(ctx, app, "", 0, 1000)
+	ok(t, err)
+	if len(list) != 5 {
+		t.Fatalf("%d events are kept", len(list))
+	}
+}
+
+func testPolls(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	ctx := t.Context()
+	b := addBundle(t, s, "1.1.0")
+	c := point(t, s, "production", "1.1.0")
+	seen := func(n int, version string) {
+		r := request(device(n))
+		r.VersionName = version
+		s.Seen(r, decide.Verdict{Channel: "production", ChannelID: c.ID, Bundle: &decide.Bundle{ID: b.ID, Name: "1.1.0"}})
+		ok(t, s.Flush(ctx))
+	}
+	for i := range 4 {
+		seen(i, "1.0.0")
+	}
+	seen(0, "1.1.0") // updated within the hour
+	seen(0, "1.1.0")
+	now.add(time.Hour)
+	for i := range 4 {
+		seen(i, "1.1.0")
+	}
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(0, "set", 1), event(1, "set", 2), event(2, "download_fail", 3), event(3, "app_crash", 4)}))
+	emulator := event(1, "set", 9)
+	emulator.IsEmulator = true
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{emulator}))
+	sum, err := s.Summary(ctx, app)
+	ok(t, err)
+	one := sum.Channels[0]
+	if sum.Devices != 4 || one.Devices != 4 || one.OnLive != 4 || one.Live != "1.1.0" || one.Installs != 2 || one.Failures != 1 || one.LastChange == nil {
+		t.Fatalf("%+v", sum)
+	}
+	if got := one.Adoption[22:]; got[0] != 0.25 || got[1] != 1 || one.Adoption[0] != -1 || len(one.Adoption) != 24 {
+		t.Fatalf("adoption %v", one.Adoption)
+	}
+	if sum.Fleet["platform"]["android"] != 4 || sum.Fleet["version_name"]["1.1.0"] != 4 {
+		t.Fatalf("%+v", sum.Fleet)
+	}
+	day := now.Now().Truncate(24 * time.Hour)
+	days, err := s.Days(ctx, app, day, day)
+	ok(t, err)
+	if len(days) != 1 || days[0].NewDevices != 4 || days[0].Installs != 2 || days[0].Failures != 1 {
+		t.Fatalf("%+v", days)
+	}
+	usage, err := s.Usage(ctx, app, store.ByBundle, day, day)
+	ok(t, err)
+	if len(usage) != 1 || usage[0].Version != "1.1.0" || usage[0].Devices != 4 {
+		t.Fatalf("%+v", usage)
+	}
+	_, err = s.Summary(ctx, "com.example.none")
+	code(t, err, "cannot_find_app")
+}
+
+func testDevicePages(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	ctx := t.Context()
+	for i := range 25 {
+		if i%3 == 0 {
+			now.add(time.Second) // some share a time
+		}
+		s.Seen(request(device(i)), decide.Verdict{})
+	}
+	ok(t, s.Flush(ctx))
+	for _, oldest := range []bool{false, true} {
+		var all []string
+		f := store.DeviceFilter{AppID: app, Limit: 7, Oldest: oldest}
+		for pages := 0; ; pages++ {
+			page, err := s.Devices(ctx, f)
+			ok(t, err)
+			for _, d := range page.Data {
+				all = append(all, d.DeviceID)
+			}
+			if !page.HasMore {
+				break
+			}
+			f.Cursor = page.NextCursor
+		}
+		seen := map[string]bool{}
+		for _, id := range all {
+			seen[id] = true
+		}
+		if len(all) != 25 || len(seen) != 25 {
+			t.Fatalf("oldest %t: %d rows, %d devices", oldest, len(all), len(seen))
+		}
+	}
+	for _, cursor := range []string{"!", "YQ", "x"} {
+		_, err := s.Devices(ctx, store.DeviceFilter{AppID: app, Cursor: cursor})
+		code(t, err, "invalid_cursor")
+	}
+	_, err := s.Device(ctx, app, device(999))
+	code(t, err, "device_not_found")
+	d, err := s.Device(ctx, app, strings.ToUpper(device(3)))
+	ok(t, err)
+	if d.Platform != "android" {
+		t.Fatalf("%+v", d)
+	}
+}
+
+func testAudit(t *testing.T, open opener) {
+	target, raw := open(t)
+	s := start(t, target, store.Options{})
+	ctx := t.Context()
+	_, err := s.CreateApp(ctx, "ann", capgo.App{AppID: app, Name: "Tides"})
+	ok(t, err)
+	addBundle(t, s, "1.1.0")
+	point(t, s, "production", "1.1.0")
+	n, head, err := s.VerifyAudit(ctx)
+	ok(t, err)
+	list, err := s.Changes(ctx, store.ChangeFilter{Limit: 1000})
+	ok(t, err)
+	if int(n) != len(list) || head == "" || list[len(list)-1].Actor != "ann" {
+		t.Fatalf("%d entries, head %q, %+v", n, head, list)
+	}
+	// A change that fails leaves no entry, a change that succeeds leaves one:
+	// they share their transaction.
+	wrong := "9.9.9"
+	_, _, err = s.ChangeChannel(ctx, "bob", change("production", func(c *store.ChannelChange) { c.Version = &wrong }))
+	code(t, err, "cannot_find_version")
+	if after, _, err := s.VerifyAudit(ctx); err != nil || after != n {
+		t.Fatalf("a refused change left %d entries more, %v", after-n, err)
+	}
+	for _, statement := range []string{`UPDATE audit SET actor = 'eve'`, `DELETE FROM audit`} {
+		if _, err := raw.ExecContext(ctx, statement); err == nil || !strings.Contains(err.Error(), "append-only") {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	// Who can drop the guard can rewrite an entry, and is found out.
+	for _, statement := range []string{`DROP TRIGGER audit_no_update`, `ALTER TABLE audit DISABLE TRIGGER ALL`} {
+		_, _ = raw.ExecContext(ctx, statement) // each is for one engine
+	}
+	_, err = raw.ExecContext(ctx, `UPDATE audit SET actor = 'eve' WHERE id = 2`)
+	ok(t, err)
+	_, _, err = s.VerifyAudit(ctx)
+	code(t, err, "audit_broken")
+}
+
+func testTokens(t *testing.T, open opener) {
+	now := newClock()
+	target, raw := open(t)
+	s := start(t, target, store.Options{Now: now.Now})
+	ctx := t.Context()
+	until := now.Now().Add(time.Hour)
+	parent, err := s.CreateToken(ctx, "op", "", capgo.Token{Name: "parent", Scope: capgo.ScopeAdmin})
+	ok(t, err)
+	child, err := s.CreateToken(ctx, "parent", parent.ID, capgo.Token{Name: "child", Scope: capgo.ScopeRead, Apps: []string{app}, Channels: []string{"beta"}, ExpiresAt: &until})
+	ok(t, err)
+	got, err := s.Authenticate(ctx, child.Secret)
+	ok(t, err)
+	if got.Name != "child" || got.Scope != capgo.ScopeRead || len(got.Apps) != 1 || len(got.Channels) != 1 || got.Secret != "" {
+		t.Fatalf("%+v", got)
+	}
+	// The secret is nowhere in the database.
+	var rows int
+	ok(t, raw.QueryRowContext(ctx, `SELECT COUNT(*) FROM tokens WHERE hash = $1 OR name LIKE '%' || $1 || '%' OR hash LIKE '%' || $2 || '%'`, child.Secret, child.Secret[len(child.Secret)-64:]).Scan(&rows))
+	if rows != 0 {
+		t.Fatal("a secret is kept")
+	}
+	for _, bad := range []string{"", "x", "capstan_", "capstan__", child.Secret + "0", child.Secret[:len(child.Secret)-1], "capstan_" + parent.ID + "_" + child.Secret[len(child.Secret)-64:], strings.Repeat("a", 10_000)} {
+		_, err := s.Authenticate(ctx, bad)
+		code(t, err, "invalid_apikey")
+	}
+	now.add(time.Hour)
+	_, err = s.Authenticate(ctx, child.Secret)
+	code(t, err, "invalid_apikey")
+	now.add(-time.Minute)
+	_, err = s.Authenticate(ctx, child.Secret)
+	ok(t, err)
+	ok(t, s.Flush(ctx))
+	list, err := s.Tokens(ctx)
+	ok(t, err)
+	used := map[string]bool{}
+	for _, row := range list {
+		used[row.ID] = row.LastUsed != nil
+	}
+	if len(list) != 2 || !used[child.ID] || used[parent.ID] {
+		t.Fatalf("%+v", list)
+	}
+	code(t, s.RevokeToken(ctx, "op", "none"), "token_not_found")
+	ok(t, s.RevokeToken(ctx, "op", parent.ID)) // takes what was minted with it along
+	for _, secret := range []string{parent.Secret, child.Secret} {
+		_, err = s.Authenticate(ctx, secret)
+		code(t, err, "invalid_apikey")
+	}
+}
+
+func testObjects(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	o := store.Object{Name: app + "/1.1.0/a.zip", SHA256: strings.Repeat("a", 64), Size: 3}
+	ok(t, s.AddObject(ctx, o))
+	ok(t, s.AddObject(ctx, o))
+	code(t, s.AddObject(ctx, store.Object{Name: o.Name, SHA256: strings.Repeat("b", 64), Size: 3}), "object_exists")
+	got, err := s.Object(ctx, o.Name)
+	ok(t, err)
+	if got != o {
+		t.Fatalf("%+v", got)
+	}
+	_, err = s.AddBundle(ctx, "test", store.Bundle{Bundle: capgo.Bundle{AppID: app, Name: "1.1.0", Checksum: "0", ExternalURL: "https://updates.example.com/files/" + o.Name}})
+	ok(t, err)
+	code(t, s.ForgetObject(ctx, o.Name, "/files/"+o.Name), "object_in_use")
+	ok(t, s.DeleteBundle(ctx, "test", app, "1.1.0"))
+	ok(t, s.ForgetObject(ctx, o.Name, "/files/"+o.Name))
+	_, err = s.Object(ctx, o.Name)
+	code(t, err, "object_not_found")
+}
+
+func testReopen(t *testing.T, open opener) {
+	target, raw := open(t)
+	s := start(t, target, store.Options{})
+	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app})
+	ok(t, err)
+	addBundle(t, s, "1.1.0")
+	point(t, s, "production", "1.1.0")
+	s.Seen(request(device(1)), decide.Verdict{})
+	ok(t, s.Close()) // writes what is queued
+	again := start(t, target, store.Options{})
+	if v := ask(t, again, device(1)); v.Answer.Version != "1.1.0" {
+		t.Fatalf("%+v", v)
+	}
+	_, err = again.Device(t.Context(), app, device(1))
+	ok(t, err)
+	ok(t, again.Ping(t.Context()))
+	ok(t, again.Close())
+	_, err = raw.ExecContext(t.Context(), `INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (9999, 'future', 'x', 0)`)
+	ok(t, err)
+	_, err = store.Open(t.Context(), target, store.Options{})
+	code(t, err, "schema_newer")
+}
+
+// What one process changes, another one serves soon after.
+func testTwoProcesses(t *testing.T, open opener) {
+	target, _ := open(t)
+	a := start(t, target, store.Options{Refresh: 20 * time.Millisecond})
+	b := start(t, target, store.Options{Refresh: 20 * time.Millisecond})
+	_, err := a.CreateApp(t.Context(), "test", capgo.App{AppID: app})
+	ok(t, err)
+	addBundle(t, a, "1.1.0")
+	point(t, a, "production", "1.1.0")
+	offered := func(s *store.Store, version string) func() bool {
+		return func() bool {
+			snapshot, err := s.Snapshot(t.Context(), app)
+			return err == nil && snapshot != nil && decide.Update(snapshot, request(device(1))).Answer.Version == version
+		}
+	}
+	eventually(t, "the other process does not hear of the promotion", offered(b, "1.1.0"))
+	addBundle(t, b, "1.2.0")
+	point(t, b, "production", "1.2.0")
+	eventually(t, "the first process does not hear of the promotion", offered(a, "1.2.0"))
+	ok(t, a.DeleteApp(t.Context(), "test", app))
+	eventually(t, "the other process still answers for a deleted app", func() bool {
+		snapshot, err := b.Snapshot(t.Context(), app)
+		return err == nil && snapshot == nil
+	})
+}
+
+func testAutoPause(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	ctx := t.Context()
+	addBundle(t, s, "1.0.0")
+	addBundle(t, s, "1.1.0") // the version of event()
+	point(t, s, "production", "1.0.0")
+	next, all, yes, rate, least := "1.1.0", 10000, true, int64(1000), int64(10)
+	pRate, pLeast := &rate, &least
+	_, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) {
+		c.RolloutVersion, c.RolloutPercentageBps = &next, &all
+		c.AutoPauseEnabled, c.AutoPauseFailureRateBps, c.AutoPauseMinAttempts = &yes, &pRate, &pLeast
+	}))
+	ok(t, err)
+	fired := func() int {
+		n, err := s.AutoPause(ctx)
+		ok(t, err)
+		return n
+	}
+	// Failures of one device many times, of emulators and of test builds do not count.
+	for i := range 30 {
+		e := event(1, "update_fail", int64(i+1))
+		emulator := event(100+i, "update_fail", 1)
+		emulator.IsEmulator = true
+		dev := event(200+i, "update_fail", 1)
+		dev.IsProd = false
+		ok(t, s.Record(ctx, app, []capgo.StatsEvent{e, emulator, dev}))
+	}
+	if fired() != 0 {
+		t.Fatal("one device stopped a rollout")
+	}
+	for i := 2; i < 12; i++ {
+		ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(i, "set", 1)}))
+	}
+	if fired() != 0 {
+		t.Fatal("1 failure of 11 stopped a rollout: the sample is too small for that")
+	}
+	for i := 12; i < 20; i++ {
+		ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(i, "update_fail", 1)}))
+	}
+	if fired() != 1 || fired() != 0 {
+		t.Fatal("9 failures of 19 did not stop the rollout once")
+	}
+	c, err := s.Channel(ctx, app, "production")
+	ok(t, err)
+	if c.RolloutPausedAt == nil || c.RolloutPauseReason == nil || !strings.Contains(*c.RolloutPauseReason, "9 of 19") || c.AutoPause.TriggeredAt == nil {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestWilsonLower(t *testing.T) {
+	// Values of the closed formula at z = 1.959964.
+	for _, c := range []struct {
+		k, n int64
+		want float64
+	}{{0, 10, 0}, {1, 10, 0.017876}, {5, 10, 0.236593}, {10, 10, 0.722467}, {0, 0, 0}} {
+		got := store.WilsonLower(c.k, c.n, 0.95)
+		if got < c.want-1e-4 || got > c.want+1e-4 {
+			t.Errorf("%d of %d: %f, want %f", c.k, c.n, got, c.want)
+		}
+	}
+}
+
+func testRetention(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	ctx := t.Context()
+	s.Seen(request(device(1)), decide.Verdict{})
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(1, "set", 1)}))
+	now.add(91 * 24 * time.Hour)
+	s.Seen(request(device(2)), decide.Verdict{})
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(2, "set", 2)}))
+	ok(t, s.Prune(ctx))
+	list, err := s.Events(ctx, app, "", 0, 0)
+	ok(t, err)
+	if len(list) != 1 || list[0].DeviceID != device(2) {
+		t.Fatalf("%+v", list)
+	}
+	now.add(100 * 24 * time.Hour)
+	ok(t, s.Prune(ctx))
+	_, err = s.Device(ctx, app, device(1))
+	code(t, err, "device_not_found")
+	_, err = s.Device(ctx, app, device(2))
+	ok(t, err)
+}
+
+// Over random histories of registering, promoting and deleting, what a device
+// is offered is never deleted.
+func testDeletedNeverServed(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	point(t, s, "production", "builtin")
+	deleted := map[string]bool{}
+	var names []string
+	seed := uint32(1)
+	draw := func(n int) int { seed = seed*1664525 + 1013904223; return int(seed>>8) % n }
+	for step := range 150 {
+		switch draw(3) {
+		case 0:
+			name := fmt.Sprintf("1.0.%d", step)
+			addBundle(t, s, name)
+			names = append(names, name)
+		case 1:
+			if len(names) > 0 {
+				name := names[draw(len(names))]
+				_, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.Version = &name }))
+				if deleted[name] {
+					code(t, err, "cannot_find_version")
+				} else {
+					ok(t, err)
+				}
+			}
+		case 2:
+			if len(names) > 0 {
+				name := names[draw(len(names))]
+				err := s.DeleteBundle(ctx, "test", app, name)
+				if err == nil {
+					deleted[name] = true
+				} else if c := failure.CodeOf(err); c != "cannot_find_version" && c != "cannot_delete_linked_version" {
+					t.Fatal(err)
+				}
+			}
+		}
+		if v := ask(t, s, device(1)); deleted[v.Answer.Version] {
+			t.Fatalf("step %d: %s is offered and deleted", step, v.Answer.Version)
+		}
+	}
+}
+
+func TestFaultOfTheDatabase(t *testing.T) {
+	target, _ := sqlite(t)
+	s := start(t, target, store.Options{})
+	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app})
+	ok(t, err)
+	ok(t, s.Close())
+	err = s.Record(t.Context(), app, nil)
+	ok(t, err)
+	_, err = s.App(t.Context(), app)
+	f, found := failure.Find(err)
+	if !found || f.Class != failure.Unavailable || f.Code != "store_unavailable" {
+		t.Fatalf("a closed database gives %v", err)
+	}
+	if errors.Is(err, context.Canceled) {
+		t.Fatal("taken for a cancellation")
+	}
+}
