@@ -30,7 +30,7 @@ const (
 	Quiet Outcome = "quiet"
 	// Failed: the app hears downloadFailed and a download_fail event is sent.
 	Failed Outcome = "failed"
-	// Silent: the device stops without telling the app or the server.
+	// Silent: the device stops without telling the app.
 	Silent Outcome = "silent"
 )
 
@@ -46,6 +46,9 @@ type Answer struct {
 	Reason string
 	// Detail is one line for people.
 	Detail string
+	// Action is the stats action that the plugin sends because of the answer, ""
+	// for none. It names the bundle that runs, not the one that was offered.
+	Action string
 	// Breaking says that the app is told of a new native version.
 	Breaking bool
 	// HasManifest says that the device takes the delta path, even with no entries.
@@ -140,6 +143,28 @@ func (f fields) truth(key string) bool { return f.text(key) == "true" }
 
 // read is the whole reading of an answer by this device's generation.
 func (d *Device) read(status int, body []byte) Answer {
+	a := d.understand(status, body)
+	a.Action = d.action(a)
+	return a
+}
+
+// action is what this generation reports about an answer.
+func (d *Device) action(a Answer) string {
+	g := d.generation
+	switch {
+	case a.Outcome == Silent && !g.DiesSilently:
+		return a.Reason
+	case a.Outcome == Quiet && g.Reading == readRefusal:
+		return "backend_refusal"
+	case a.Outcome == Failed && g.StatsByStatus && a.Status/100 == 2 && a.Reason == orElse(a.Error, "error"):
+		return ""
+	case a.Outcome == Failed:
+		return "download_fail"
+	}
+	return ""
+}
+
+func (d *Device) understand(status int, body []byte) Answer {
 	a := Answer{Status: status}
 	var f fields
 	parsed := json.Unmarshal(body, &f) == nil && f != nil

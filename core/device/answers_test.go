@@ -19,12 +19,10 @@ import (
 
 // scenario is what a server answers, and what the app that hears it holds.
 type scenario struct {
-	status  int    // 0 is 200
-	body    any    // JSON, or a string for a raw body
-	header  string // "Name: value"
-	public  []byte
-	tree    tree // of a good installation; nil is the sample
-	current string
+	status int    // 0 is 200
+	body   any    // JSON, or a string for a raw body
+	header string // "Name: value"
+	public []byte
 }
 
 // answerHost serves bundles in the ways that the scenarios need.
@@ -73,34 +71,43 @@ func (h *answerHost) way(name string, b []byte) string {
 func TestAnswers(t *testing.T) {
 	h := newAnswerHost(t)
 	rows := scenarios(t, h)
-	compareTable(t, "answers.tsv", "?", func(t *testing.T, row, version string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, ok := rows[strings.TrimPrefix(r.URL.Path, "/updates/")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		s.answer(w)
+	}))
+	defer server.Close()
+	compareTable(t, "answers.tsv", "?", whole, func(t *testing.T, row, version string) string {
 		s, ok := rows[row]
 		if !ok {
 			t.Fatalf("no answer for row %q", row)
 		}
-		return hear(t, version, s)
+		return hear(t, server.URL+"/updates/"+row, version, s)
 	})
 }
 
+func (s scenario) answer(w http.ResponseWriter) {
+	if name, value, ok := strings.Cut(s.header, ": "); ok {
+		w.Header().Set(name, value)
+	}
+	if s.status != 0 {
+		w.WriteHeader(s.status)
+	}
+	switch body := s.body.(type) {
+	case nil:
+	case string:
+		fmt.Fprint(w, body)
+	default:
+		_ = json.NewEncoder(w).Encode(body)
+	}
+}
+
 // hear lets one device ask and do what it does: D, D*, F, N or S.
-func hear(t *testing.T, version string, s scenario) string {
+func hear(t *testing.T, updateURL, version string, s scenario) string {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name, value, ok := strings.Cut(s.header, ": "); ok {
-			w.Header().Set(name, value)
-		}
-		if s.status != 0 {
-			w.WriteHeader(s.status)
-		}
-		switch body := s.body.(type) {
-		case nil:
-		case string:
-			fmt.Fprint(w, body)
-		default:
-			_ = json.NewEncoder(w).Encode(body)
-		}
-	}))
-	defer server.Close()
 	d, err := New(Device{
 		Request:   capgo.UpdateRequest{Platform: Android, PluginVersion: version, AppID: "com.example.app", VersionBuild: "1.0.0", VersionName: capgo.Builtin},
 		PublicKey: s.public, Dir: t.TempDir(),
@@ -108,7 +115,7 @@ func hear(t *testing.T, version string, s scenario) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := d.Check(t.Context(), server.URL)
+	answer, err := d.Check(t.Context(), updateURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,16 +128,12 @@ func hear(t *testing.T, version string, s scenario) string {
 		return "S"
 	}
 	got, err := d.Download(t.Context(), answer, nil)
-	want := s.tree
-	if want == nil {
-		want = sample
-	}
 	switch {
 	case err != nil && got.Silent:
 		return "S"
 	case err != nil:
 		return "F"
-	case maps.Equal(treeOf(t, got.Dir), want):
+	case maps.Equal(treeOf(t, got.Dir), sample):
 		return "D"
 	}
 	return "D*"

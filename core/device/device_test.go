@@ -640,3 +640,35 @@ func TestChannelSelf(t *testing.T) {
 		t.Errorf("a lost channel: %+v", reply)
 	}
 }
+
+// What each generation reports about an answer that offers nothing.
+func TestActionsOfAnswers(t *testing.T) {
+	const upToDate = `{"error":"no_new_version_available","message":"No new version available","kind":"up_to_date"}`
+	const refused = `{"error":"no_channel","message":"no channel","kind":"failed"}`
+	for _, c := range []struct {
+		version string
+		status  int
+		body    string
+		action  string
+	}{
+		{"4.61.11", 200, upToDate, ""},
+		{"6.0.21", 200, upToDate, "download_fail"},
+		{"6.14.26", 200, upToDate, "backend_refusal"},
+		{"6.14.26", 500, "", "download_fail"},
+		{"7.27.8", 200, upToDate, "download_fail"},
+		{"8.4.2", 200, upToDate, ""},
+		{"8.40.7", 200, upToDate, ""},
+		{"8.40.7", 400, upToDate, "download_fail"},
+		{"8.40.7", 200, "<html>", "download_fail"},
+		{"7.42.9", 200, refused, ""},
+		{"8.51.23", 200, upToDate, ""},
+		{"8.51.23", 200, refused, "download_fail"},
+		{"8.51.23", 200, `{"version":"2.0.0","url":"https://example.com/x.zip"}`, "checksum_required"},
+		{"6.3.0", 200, `{"version":"2.0.0","url":"https://example.com/x.zip","session_key":null}`, ""},
+		{"8.51.23", 200, `{"version":"1.2.0","url":"https://example.com/x.zip","checksum":"00"}`, ""},
+	} {
+		if a := newDevice(t, Android, c.version, nil).read(c.status, []byte(c.body)); a.Action != c.action {
+			t.Errorf("%s hears %d %s: reports %q, want %q", c.version, c.status, c.body, a.Action, c.action)
+		}
+	}
+}

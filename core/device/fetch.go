@@ -23,12 +23,15 @@ const (
 	maxRedirects   = 20
 )
 
-func init() {
+// defaultClient has the plugin's limits and room for a delta download.
+var defaultClient = &http.Client{Transport: newTransport()}
+
+func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	t.ResponseHeaderTimeout = stallTimeout
 	t.MaxIdleConnsPerHost = 64 // delta downloads open up to 64 connections to one host
-	defaultClient.Transport = t
+	return t
 }
 
 // network downloads a zip as the platform's plain HTTP client does: no content

@@ -96,22 +96,33 @@ type Generation struct {
 	SendsSource      bool
 	StatsBatch       bool // stats go out as an array
 	StatsOldVersion  bool
+	StatsByStatus    bool // a refusal with a 2xx status is not reported as download_fail
 	ChannelOnDevice  bool // setChannel stores the channel on the device, unsetChannel asks nobody
 	LatchesOn429     bool // any 429 stops stats and channel calls until restart
 	HonoursRetryHint bool // a 429 counts with a Retry-After only
 }
 
-// span is a half-open range of versions; an empty to is open.
-type span struct{ from, to string }
+// span is a half-open range of versions; without to it is open.
+type span struct{ from, to *semver.Version }
 
 func (s span) holds(v *semver.Version) bool {
-	if v.LessThan(semver.MustParse(s.from)) {
-		return false
-	}
-	return s.to == "" || v.LessThan(semver.MustParse(s.to))
+	return !v.LessThan(s.from) && (s.to == nil || v.LessThan(s.to))
 }
 
-func within(v *semver.Version, spans ...span) bool {
+// between makes spans of pairs of versions; an empty last one leaves the end open.
+func between(versions ...string) []span {
+	var spans []span
+	for i := 0; i < len(versions); i += 2 {
+		s := span{from: semver.MustParse(versions[i])}
+		if versions[i+1] != "" {
+			s.to = semver.MustParse(versions[i+1])
+		}
+		spans = append(spans, s)
+	}
+	return spans
+}
+
+func within(v *semver.Version, spans []span) bool {
 	for _, s := range spans {
 		if s.holds(v) {
 			return true
@@ -122,27 +133,41 @@ func within(v *semver.Version, spans ...span) bool {
 
 // Ranges that do not follow the 8.x line.
 var (
-	// The first scheme. 7.0.0, 9.0.0 and 10.0.0 on npm are code of the 5.0 time.
-	privateKeyInApp = []span{{"0.0.0", "5.10.0"}, {"6.0.0", "6.28.0"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
-	publicKeyInApp  = []span{{"5.10.0", "6.0.0"}, {"6.1.18", "7.0.0"}, {"7.0.2", "9.0.0"}}
+	// The first scheme.
+	privateKeyInApp = between("0.0.0", "5.10.0", "6.0.0", "6.28.0", "7.0.0", "7.0.2")
+	publicKeyInApp  = between("5.10.0", "6.0.0", "6.1.18", "7.0.0", "7.0.2", "9.0.0")
 
-	plainCRC32 = []span{{"0.0.0", "5.10.0"}, {"6.0.0", "6.14.28"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
+	plainCRC32 = between("0.0.0", "5.10.0", "6.0.0", "6.14.28", "7.0.0", "7.0.2")
 	// Computed only for encrypted bundles, so that a plain one matches "" alone.
-	plainNothing = []span{{"6.39.0", "6.40.0"}, {"7.0.2", "7.0.30"}}
+	plainNothing = between("6.39.0", "6.40.0", "7.0.2", "7.0.30")
 
-	quietMessages = []span{{"0.0.0", "5.5.0"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
-	loudMessages  = []span{{"5.5.0", "5.30.0"}, {"6.0.0", "6.14.25"}}
-	refusals      = []span{{"6.14.25", "6.30.0"}}
-	urlFirst      = []span{{"0.0.0", "5.30.0"}, {"6.0.0", "6.2.0"}, {"7.0.0", "7.0.2"}, {"9.0.0", ""}}
-	messageStops  = []span{{"7.0.2", "7.17.0"}}
+	quietMessages = between("0.0.0", "5.5.0", "7.0.0", "7.0.2")
+	loudMessages  = between("5.5.0", "5.30.0", "6.0.0", "6.14.25")
+	refusals      = between("6.14.25", "6.30.0")
+	urlFirst      = between("0.0.0", "5.30.0", "6.0.0", "6.2.0", "7.0.0", "7.0.2")
+	messageStops  = between("7.0.2", "7.17.0")
 
-	manifests      = []span{{"5.10.0", "6.0.0"}, {"6.3.0", "7.0.0"}, {"7.0.2", "9.0.0"}}
-	brotliEvery    = []span{{"6.3.0", "6.14.28"}, {"7.0.2", "7.0.38"}}
-	fileDecryption = []span{{"5.10.0", "6.0.0"}, {"6.10.0", "7.0.0"}, {"7.0.2", "9.0.0"}}
-	md5Hashes      = []span{{"7.9.0", "7.18.15"}}
+	manifests      = between("5.10.0", "6.0.0", "6.3.0", "7.0.0", "7.0.2", "9.0.0")
+	brotliEvery    = between("6.3.0", "6.14.28", "7.0.2", "7.0.38")
+	fileDecryption = between("5.10.0", "6.0.0", "6.10.0", "7.0.0", "7.0.2", "9.0.0")
+	md5Hashes      = between("7.9.0", "7.18.15")
 
-	checksumWithKey = []span{{"5.43.0", "6.0.0"}, {"6.14.28", "7.0.0"}, {"7.2.15", "9.0.0"}}
-	channelOnDevice = []span{{"5.34.0", "6.0.0"}, {"6.34.0", "7.0.0"}, {"7.34.0", "9.0.0"}}
+	checksumWithKey   = between("5.43.0", "6.0.0", "6.14.28", "7.0.0", "7.2.15", "9.0.0")
+	privateKeyRefused = between("6.39.0", "6.40.0")
+	diesSilently      = between("6.3.0", "6.4.0")
+	sendsChannel      = between("5.5.0", "9.0.0")
+	sendsOldVersion   = between("5.9.0", "9.0.0")
+	latches           = between("6.14.28", "7.0.0", "7.23.8", "9.0.0")
+	channelOnDevice   = between("5.34.0", "6.0.0", "6.34.0", "7.0.0", "7.34.0", "9.0.0")
+)
+
+// Versions whose number says nothing about their code, and the code that they carry.
+var (
+	strays = map[string]*semver.Version{
+		"7.0.0": semver.MustParse("5.0.0"), "9.0.0": semver.MustParse("5.0.0"), "10.0.0": semver.MustParse("5.0.0"),
+	}
+	// A version from after those that were measured counts as the newest of them.
+	newest = semver.MustParse("8.51.23")
 )
 
 // lineOf maps a version to the 8.x release whose code it carries: the back-ports
@@ -170,75 +195,84 @@ func GenerationOf(pluginVersion, platform string) (Generation, error) {
 	if platform != Android && platform != IOS {
 		return Generation{}, failure.Newf(failure.Usage, "platform_unknown", "", "use android or ios", "platform %q is not known", platform)
 	}
+	switch stray := strays[v.String()]; {
+	case stray != nil:
+		v = stray
+	case v.Major() > 8:
+		v = newest
+	}
 	line := lineOf(v)
-	since := func(release string) bool { return line != nil && !line.LessThan(semver.MustParse(release)) }
+	since := func(minor, patch uint64) bool {
+		return line != nil && !line.LessThan(semver.New(8, minor, patch, "", ""))
+	}
 
 	g := Generation{
 		Platform:          platform,
 		Reading:           readingOf(v, since),
-		MessageStops:      within(v, messageStops...),
-		URLBeforeBuilt:    within(v, urlFirst...),
-		BadURLGoesOn:      within(v, quietMessages...),
-		NullSessionKey:    since("8.51.23"),
-		NativeName:        since("8.45.0"),
-		RefusesSilently:   since("8.51.23"),
-		PrivateKeyInApp:   within(v, privateKeyInApp...),
-		PrivateKeyRefused: within(v, span{"6.39.0", "6.40.0"}),
-		PublicKeyInApp:    within(v, publicKeyInApp...),
+		MessageStops:      within(v, messageStops),
+		URLBeforeBuilt:    within(v, urlFirst),
+		BadURLGoesOn:      within(v, quietMessages),
+		NullSessionKey:    since(51, 23),
+		NativeName:        since(45, 0),
+		RefusesSilently:   since(51, 23),
+		PrivateKeyInApp:   within(v, privateKeyInApp),
+		PrivateKeyRefused: within(v, privateKeyRefused),
+		PublicKeyInApp:    within(v, publicKeyInApp),
 		Plain:             bundle.FormSHA256,
-		Signature256:      since("8.41.3"),
-		SessionKey16:      since("8.51.22"),
-		RefusesEmpty:      since("8.51.0"),
-		ChecksumWithKey:   within(v, checksumWithKey...),
-		ChecksumAlways:    since("8.51.23"),
-		SessionKeyWithKey: since("8.51.23"),
-		KeyMustLoad:       since("8.41.6"),
-		StrictPaths:       since("8.47.0"),
+		Signature256:      since(41, 3),
+		SessionKey16:      since(51, 22),
+		RefusesEmpty:      since(51, 0),
+		ChecksumWithKey:   within(v, checksumWithKey),
+		ChecksumAlways:    since(51, 23),
+		SessionKeyWithKey: since(51, 23),
+		KeyMustLoad:       since(41, 6),
+		StrictPaths:       since(47, 0),
 		Brotli:            brotliOf(v),
-		FileDecryption:    within(v, fileDecryption...),
-		FileHashBroken:    within(v, md5Hashes...),
-		FileHashAnyCase:   since("8.47.0"),
-		FilePathsChecked:  since("8.47.0"),
-		DiesSilently:      within(v, span{"6.3.0", "6.4.0"}),
-		Resumes:           since("8.51.0"),
-		SendsChannel:      within(v, span{"5.5.0", "9.0.0"}),
+		FileDecryption:    within(v, fileDecryption),
+		FileHashBroken:    within(v, md5Hashes),
+		FileHashAnyCase:   since(47, 0),
+		FilePathsChecked:  since(47, 0),
+		DiesSilently:      within(v, diesSilently),
+		Resumes:           since(51, 0),
+		SendsChannel:      within(v, sendsChannel),
 		KeyIDLength:       keyIDLength(v, since),
-		SendsSource:       since("8.50.0"),
-		StatsBatch:        since("8.42.0"),
-		StatsOldVersion:   within(v, span{"5.9.0", "9.0.0"}),
-		ChannelOnDevice:   within(v, channelOnDevice...),
-		LatchesOn429:      within(v, span{"6.14.28", "7.0.0"}, span{"7.23.8", "9.0.0"}) && !since("8.51.5"),
-		HonoursRetryHint:  since("8.51.5"),
+		SendsSource:       since(50, 0),
+		StatsBatch:        since(42, 0),
+		StatsOldVersion:   within(v, sendsOldVersion),
+		StatsByStatus:     since(0, 0) && !since(45, 11),
+		ChannelOnDevice:   within(v, channelOnDevice),
+		LatchesOn429:      within(v, latches) && !since(51, 5),
+		HonoursRetryHint:  since(51, 5),
 	}
 	switch {
-	case within(v, plainNothing...) && platform == Android:
+	case within(v, plainNothing) && platform == Android:
 		g.Plain = bundle.FormNone
-	case within(v, plainCRC32...):
+	case within(v, plainCRC32):
 		g.Plain = bundle.FormCRC32
 	}
 	if g.PublicKeyInApp {
 		g.Signed = bundle.FormV2
-		if since("8.0.0") {
+		if since(0, 0) {
 			g.Signed = bundle.FormV3
 		}
 	}
 	if platform == IOS {
-		g.asIOS(v, since)
+		g.asIOS(since)
 	}
 	return g, nil
 }
 
 // asIOS turns the Android rules into those of iOS where the two differ.
-func (g *Generation) asIOS(v *semver.Version, since func(string) bool) {
+func (g *Generation) asIOS(since func(minor, patch uint64) bool) {
 	g.Central = true
 	g.StrictBase64 = true
-	g.StrictPEM = !since("8.51.16")
+	g.StrictPEM = !since(51, 16)
 	g.SessionKey16 = g.PublicKeyInApp
-	g.LenientRSA = !since("8.51.16")
+	g.LenientRSA = !since(51, 16)
 	g.Signature256 = g.PublicKeyInApp
 	g.RefusesEmpty = g.PublicKeyInApp
 	g.ChecksumWithKey = g.PublicKeyInApp
-	g.ChecksumOfList = g.PublicKeyInApp && !since("8.51.23")
+	g.ChecksumOfList = g.PublicKeyInApp && !since(51, 23)
 	g.StrictPaths = true // backslashes are refused in every version read
 	g.FileHashAnyCase = false
 	g.FileHashBroken = false
@@ -246,18 +280,18 @@ func (g *Generation) asIOS(v *semver.Version, since func(string) bool) {
 	g.NullSessionKey = true // a typed decoder takes null for absent
 	g.DiesSilently = false
 	g.Resumes = false
-	g.WallClock = since("8.45.11") || within(v, span{"7.50.1", "8.0.0"})
+	g.WallClock = since(45, 11)
 }
 
-func readingOf(v *semver.Version, since func(string) bool) reading {
+func readingOf(v *semver.Version, since func(minor, patch uint64) bool) reading {
 	switch {
-	case since("8.45.11"):
+	case since(45, 11):
 		return readKind
-	case within(v, quietMessages...):
+	case within(v, quietMessages):
 		return readQuiet
-	case within(v, loudMessages...):
+	case within(v, loudMessages):
 		return readLoud
-	case within(v, refusals...):
+	case within(v, refusals):
 		return readRefusal
 	}
 	return readError
@@ -265,21 +299,21 @@ func readingOf(v *semver.Version, since func(string) bool) reading {
 
 func brotliOf(v *semver.Version) brotliRule {
 	switch {
-	case within(v, brotliEvery...):
+	case within(v, brotliEvery):
 		return brotliAlways
-	case within(v, manifests...):
+	case within(v, manifests):
 		return brotliSuffix
 	}
 	return brotliNever
 }
 
-func keyIDLength(v *semver.Version, since func(string) bool) int {
+func keyIDLength(v *semver.Version, since func(minor, patch uint64) bool) int {
 	switch {
-	case since("8.40.8"):
+	case since(40, 8):
 		return 20
 	case v.Major() == 7: // the back-ports up to 7.36 send none
 		return 0
-	case since("8.2.0"):
+	case since(2, 0):
 		return 4
 	}
 	return 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -27,7 +26,7 @@ type Installed struct {
 	Checksum string
 	// Actions are the stats actions that the plugin sends on the way, in order.
 	Actions []string
-	// Silent says that a refusal reached neither the app nor the server.
+	// Silent says that the app hears nothing of a refusal.
 	Silent bool
 	// Odd are names that this plugin writes as they are and a newer one refuses.
 	Odd []string
@@ -104,7 +103,9 @@ func (d *Device) giveUp(ctx context.Context, a Answer, got *Installed, err error
 	}
 	d.bundles[a.Version] = stateError
 	code := failure.CodeOf(err)
-	got.Actions = append(got.Actions, code)
+	if !got.Silent || !d.generation.DiesSilently {
+		got.Actions = append(got.Actions, code)
+	}
 	if !got.Silent && code != "download_fail" {
 		got.Actions = append(got.Actions, "download_fail")
 	}
@@ -336,4 +337,17 @@ func sizeOf(file string) string {
 	return fmt.Sprint(info.Size())
 }
 
-var defaultClient = &http.Client{}
+// Adopt makes the device run a version as if it had installed it: for fleets in
+// which a device of the same generation did.
+func (d *Device) Adopt(version string) {
+	d.bundles[version] = stateSuccess
+	d.Request.VersionName = version
+}
+
+// Abandon is what the plugin does when the app does not say that a bundle
+// started: the version is never tried again, and the device goes back to
+// another ("" is the store build).
+func (d *Device) Abandon(version, backTo string) {
+	d.bundles[version] = stateError
+	d.Request.VersionName = backTo
+}

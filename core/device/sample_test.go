@@ -260,6 +260,21 @@ func (h *host) put(b []byte) string {
 // cell is one measured field of a table.
 type cell struct{ row, version, want string }
 
+// whole keeps everything a generation does.
+func whole(g Generation) Generation { return g }
+
+// installation leaves out what a downloaded bundle does not depend on: how
+// answers are read, what requests hold, and how manifests are taken.
+func installation(g Generation) Generation {
+	return Generation{
+		Platform: g.Platform, PrivateKeyInApp: g.PrivateKeyInApp, PrivateKeyRefused: g.PrivateKeyRefused, PublicKeyInApp: g.PublicKeyInApp,
+		Plain: g.Plain, Signed: g.Signed, Signature256: g.Signature256, SessionKey16: g.SessionKey16, RefusesEmpty: g.RefusesEmpty,
+		ChecksumWithKey: g.ChecksumWithKey, ChecksumAlways: g.ChecksumAlways, SessionKeyWithKey: g.SessionKeyWithKey,
+		StrictBase64: g.StrictBase64, StrictPEM: g.StrictPEM, LenientRSA: g.LenientRSA, KeyMustLoad: g.KeyMustLoad,
+		StrictPaths: g.StrictPaths, Central: g.Central,
+	}
+}
+
 // readTable reads a table of testdata/matrix: one cell for each row and version.
 func readTable(t testing.TB, file string) []cell {
 	t.Helper()
@@ -288,9 +303,9 @@ func readTable(t testing.TB, file string) []cell {
 }
 
 // compareTable runs every measured cell. Versions of one generation behave alike
-// by construction, so that a row is run once for each generation; the cells of
-// all versions are compared. A difference is a failure.
-func compareTable(t *testing.T, file string, unmeasured string, run func(t *testing.T, row, version string) string) {
+// by construction, so that a row is run once for each generation, as seen by
+// what the row is about; the cells of all versions are compared. A difference is a failure.
+func compareTable(t *testing.T, file, unmeasured string, about func(Generation) Generation, run func(t *testing.T, row, version string) string) {
 	t.Helper()
 	rows := map[string][]cell{}
 	var order []string
@@ -306,7 +321,7 @@ func compareTable(t *testing.T, file string, unmeasured string, run func(t *test
 		for _, row := range order {
 			t.Run(row, func(t *testing.T) {
 				t.Parallel()
-				seen := map[string]string{}
+				seen := map[Generation]string{}
 				for _, c := range rows[row] {
 					if c.want == unmeasured {
 						continue
@@ -315,7 +330,7 @@ func compareTable(t *testing.T, file string, unmeasured string, run func(t *test
 					if err != nil {
 						t.Fatal(err)
 					}
-					key := fmt.Sprintf("%+v", g)
+					key := about(g)
 					got, ok := seen[key]
 					if !ok {
 						got = run(t, c.row, c.version)
