@@ -31,7 +31,7 @@ func startJava(t testing.TB) *javaReader {
 	if text, err := exec.Command(javac, "-d", classes, filepath.Join("testdata", "ReadZip.java")).CombinedOutput(); err != nil {
 		t.Fatalf("javac: %v: %s", err, text)
 	}
-	cmd := exec.Command(java, "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-cp", classes, "ReadZip")
+	cmd := exec.Command(java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-cp", classes, "ReadZip")
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -90,7 +90,7 @@ func TestJavaReadsEveryZip(t *testing.T) {
 		}
 		slices.Sort(want)
 		dir := writeTree(t, files)
-		for _, level := range []int{1, 5, 6, 7, 9} {
+		for _, level := range []int{1, 6, 9} {
 			archive, _ := packBytes(t, dir, Options{Level: level})
 			path := filepath.Join(t.TempDir(), "bundle.zip")
 			if err := os.WriteFile(path, archive, 0o644); err != nil {

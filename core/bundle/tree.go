@@ -35,8 +35,8 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
-// DefaultLevel is within half a per cent of zlib's level 6 at a fraction of its time.
-const DefaultLevel = 6
+// DefaultLevel gives archives within half a per cent of the size of zlib at its level 6, in a fraction of the time.
+const DefaultLevel = 7
 
 func (o Options) level() (int, error) {
 	if o.Level == 0 {

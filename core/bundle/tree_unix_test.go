@@ -149,7 +149,7 @@ func TestUnreadable(t *testing.T) {
 
 // TestChangingWhileRead changes a file after the walk and before, or while, it is read.
 func TestChangingWhileRead(t *testing.T) {
-	long := bytes.Repeat(text(1, 1<<20), 40) // more than is read ahead
+	long := bytes.Repeat(text(1, 1<<20), 20) // more than is read ahead
 	tests := map[string]func(path string){
 		"grows":       func(path string) { appendTo(path, "more") },
 		"shrinks":     func(path string) { os.Truncate(path, 3) },
