@@ -154,3 +154,12 @@ func compareAsLocale(a, b string) int {
 	}
 	return 0
 }
+
+// SortedNativePackages lists the native packages by name.
+func (p *Project) SortedNativePackages() []NativePackage {
+	list := make([]NativePackage, 0, len(p.NativePackages))
+	for _, name := range sortedNames(p.NativePackages) {
+		list = append(list, p.NativePackages[name])
+	}
+	return list
+}
