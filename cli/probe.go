@@ -13,6 +13,7 @@ import (
 	"capstan/core/capgo"
 	"capstan/core/device"
 	"capstan/core/failure"
+	"capstan/core/project"
 )
 
 // probeDeviceID is the device id of a probe, so that all probes of an app
@@ -28,6 +29,7 @@ func init() { registrations = append(registrations, newProbe) }
 type probe struct {
 	updateURL string
 	keyFile   string
+	project   string
 	install   string
 	noInstall bool
 	device    capgo.UpdateRequest
@@ -58,10 +60,13 @@ func newProbe(c *Command) *cobra.Command {
 		Long: `Ask an update server as a device of a given plugin version and platform would,
 and explain the answer. When a bundle is offered and the app's public key is
 known, the bundle is downloaded, decrypted, verified and unpacked as that plugin
-does. Exit status 6 means that the device would refuse it.`,
+does. Exit status 6 means that the device would refuse it.
+
+Inside a project the app, the update server, the key, the channel and the
+versions of plugin and native app come from there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := p.complete(); err != nil {
+			if err := p.complete(cmd.Context()); err != nil {
 				return err
 			}
 			return p.run(cmd.Context(), c)
@@ -71,29 +76,33 @@ does. Exit status 6 means that the device would refuse it.`,
 	f.StringVar(&p.updateURL, "update-url", "", "the server's update endpoint, e.g. https://updates.example.com/updates")
 	f.StringVar(&p.device.AppID, "app", "", "the app's id")
 	f.StringVar(&p.device.Platform, "platform", device.Android, "android or ios")
-	f.StringVar(&p.device.PluginVersion, "plugin-version", "", "version of @capgo/capacitor-updater in the app (default "+newestPlugin+")")
+	f.StringVar(&p.device.PluginVersion, "plugin-version", "", "version of @capgo/capacitor-updater in the app (default the project's, else "+newestPlugin+")")
 	f.StringVar(&p.device.VersionName, "version-name", capgo.Builtin, "the bundle that the device runs")
-	f.StringVar(&p.device.VersionBuild, "version-build", "", "version of the native app (default 1.0.0)")
+	f.StringVar(&p.device.VersionBuild, "version-build", "", "version of the native app (default the project's, else 1.0.0)")
 	f.StringVar(&p.device.DefaultChannel, "channel", "", "the channel that the app asks for")
 	f.StringVar(&p.device.DeviceID, "device-id", probeDeviceID, "id of the device")
 	f.StringVar(&p.device.CustomID, "custom-id", "", "the app's own id for the device")
 	f.BoolVar(&p.device.IsEmulator, "emulator", false, "ask as an emulator")
 	f.BoolVar(&p.debug, "debug-build", false, "ask as a development build")
 	f.StringVar(&p.keyFile, "key", "", "file with the app's public key")
+	f.StringVar(&p.project, "project", "", "folder of the app's project (default the current folder, when it is one)")
 	f.StringVar(&p.install, "install", "", "unpack the bundle into this folder and keep it")
 	f.BoolVar(&p.noInstall, "no-install", false, "only ask")
 	cmd.MarkFlagsMutuallyExclusive("install", "no-install")
 	return cmd
 }
 
-// complete fills what the flags left open.
-func (p *probe) complete() error {
+// complete fills what the flags left open, from the project where there is one.
+func (p *probe) complete(ctx context.Context) error {
 	if p.keyFile != "" {
 		key, err := os.ReadFile(p.keyFile)
 		if err != nil {
 			return failure.Wrap(err, failure.NotFound, "key_not_found", "read the public key", "give the file that key create wrote: .capgo_key_v2.pub")
 		}
 		p.key = key
+	}
+	if err := p.fromProject(ctx); err != nil {
+		return err
 	}
 	if p.device.PluginVersion == "" {
 		p.device.PluginVersion = newestPlugin
@@ -105,11 +114,69 @@ func (p *probe) complete() error {
 	p.device.VersionOS, p.device.VersionCode = "15", "1"
 	switch {
 	case p.updateURL == "":
-		return failure.New(failure.Usage, "update_url_missing", "", "which server to ask is not known", "give --update-url")
+		return failure.New(failure.Usage, "update_url_missing", "", "which server to ask is not known", "give --update-url, or run it in a project whose config has updateUrl")
 	case p.device.AppID == "":
-		return failure.New(failure.Usage, "app_missing", "", "which app to ask for is not known", "give --app")
+		return failure.New(failure.Usage, "app_missing", "", "which app to ask for is not known", "give --app, or run it in the app's project")
 	}
 	return nil
+}
+
+// fromProject takes what the flags left open from the app's project. Without
+// --project it is a convenience: no project is no failure.
+func (p *probe) fromProject(ctx context.Context) error {
+	dir := p.project
+	if dir == "" {
+		dir = "."
+	}
+	app, err := project.OpenWith(ctx, dir, project.Options{})
+	if err != nil {
+		if p.project == "" && (p.updateURL != "" && p.device.AppID != "" || failure.CodeOf(err) == "project_not_found") {
+			return nil
+		}
+		return err
+	}
+	if p.device.AppID != "" && p.device.AppID != app.AppID {
+		if p.project == "" {
+			return nil // the command is about another app than the folder
+		}
+		return failure.Newf(failure.Usage, "app_mismatch", "", "leave out --app or --project", "the project is %s, not %s", app.AppID, p.device.AppID)
+	}
+	p.device.AppID = app.AppID
+	for _, v := range []struct {
+		field *string
+		value string
+	}{
+		{&p.updateURL, app.UpdateURL},
+		{&p.device.PluginVersion, app.PluginVersion},
+		{&p.device.DefaultChannel, app.DefaultChannel},
+		{&p.device.VersionBuild, nativeVersion(app, p.device.Platform)},
+	} {
+		if *v.field == "" {
+			*v.field = v.value
+		}
+	}
+	if p.key == nil && app.PublicKey != "" {
+		p.key = []byte(app.PublicKey)
+	}
+	return nil
+}
+
+// nativeVersion is the version of the native app that the plugin reports: its
+// own setting before that of the native project.
+func nativeVersion(app *project.Project, platform string) string {
+	if v, ok := app.Setting("version"); ok {
+		if text, ok := v.(string); ok && text != "" {
+			return text
+		}
+	}
+	native := app.Native.Android
+	if platform == device.IOS {
+		native = app.Native.IOS
+	}
+	if native == nil {
+		return ""
+	}
+	return native.Version
 }
 
 // run asks, installs and prints.

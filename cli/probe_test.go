@@ -19,8 +19,12 @@ const probeData = "../core/bundle/testdata/capgo-cli/"
 // probeServer answers every check with a body and serves the real CLI's artefacts.
 func probeServer(t *testing.T, answer string, status int) *httptest.Server {
 	t.Helper()
+	data, err := filepath.Abs(probeData) // a test may change the folder
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServer(http.Dir(probeData)))
+	mux.Handle("GET /", http.FileServer(http.Dir(data)))
 	var s *httptest.Server
 	mux.HandleFunc("POST /updates", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
@@ -133,6 +137,57 @@ func TestProbeKeepsTheBundle(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(got.Dir, "index.html")); err != nil || !strings.HasPrefix(got.Dir, dir) {
 		t.Errorf("%q: %v", got.Dir, err)
+	}
+}
+
+// In a project nothing needs to be said.
+func TestProbeInAProject(t *testing.T) {
+	s := probeServer(t, sealedOffer(t, "cli-8.68.1_for-plugin-8.51.23/encrypted.zip"), 200)
+	key, err := os.ReadFile(probeData + "key_v2.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name string, object any) {
+		text, err := json.Marshal(object)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("package.json", map[string]any{"name": "tides", "version": "1.0.0", "dependencies": map[string]string{"@capgo/capacitor-updater": "8.51.23"}})
+	write("capacitor.config.json", map[string]any{"appId": "com.example.tides", "appName": "Tides", "webDir": "dist",
+		"plugins": map[string]any{"CapacitorUpdater": map[string]any{"updateUrl": s.URL + "/updates", "publicKey": string(key), "version": "2.1.0"}}})
+	run := func(args ...string) (int, probeResult, string) {
+		var o, e bytes.Buffer
+		c := &Command{In: strings.NewReader(""), Out: &o, Err: &e}
+		status := Execute(t.Context(), c, append([]string{"probe", "--json"}, args...))
+		var got probeResult
+		if o.Len() > 0 {
+			if err := json.Unmarshal(o.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return status, got, e.String()
+	}
+	status, got, errOut := run("--project", dir)
+	if status != 0 || !got.Installed || !strings.Contains(got.Steps[0].Detail, "native 2.1.0") {
+		t.Errorf("exit %d, %+v, %s", status, got, errOut)
+	}
+	t.Chdir(dir)
+	if status, got, errOut = run(); status != 0 || !got.Installed {
+		t.Errorf("in the folder: exit %d, %+v, %s", status, got, errOut)
+	}
+	if status, _, errOut = run("--project", dir, "--app", "com.example.other"); status != 2 || !strings.Contains(errOut, "app_mismatch") {
+		t.Errorf("another app: exit %d, %s", status, errOut)
+	}
+	if status, got, errOut = run("--app", "com.example.other", "--update-url", s.URL+"/updates"); status != 0 || got.Installed {
+		t.Errorf("another app from the folder: exit %d, %+v, %s", status, got, errOut)
+	}
+	if status, _, errOut = run("--project", t.TempDir()); status != 3 {
+		t.Errorf("no project: exit %d, %s", status, errOut)
 	}
 }
 
