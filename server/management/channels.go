@@ -39,9 +39,6 @@ func listChannels(c *call) error {
 		return err
 	}
 	if name != "" {
-		if !c.mayChannel(name) {
-			return noAccessToChannel()
-		}
 		channel, err := c.api.Store.Channel(c.ctx, c.app, name)
 		if err != nil {
 			return err

@@ -61,7 +61,7 @@ const (
 	inName              // the first segment of {name...}: objects are named by app
 	channelField        // channel of body or query
 	channelID           // channel_id of body or query
-	filtered            // the handler leaves out what the token may not see
+	filtered            // the handler leaves out what the token may not see; a channel that is named is checked
 	wholeApp            // the call reaches every channel: tokens limited to channels may not
 	optionalInput       // app_id of body or query, filtered when absent
 )
@@ -73,6 +73,22 @@ type Route struct {
 	App, Channel    where
 	handle          func(*call) error
 	raw             bool // the body is not JSON
+}
+
+// Reach says what a route looks at before it lets a limited token in.
+type Reach struct {
+	App       bool // it names an app
+	WholeApp  bool // it reaches every channel of the app
+	Channel   bool // it names a channel
+	ChannelID bool // it names a channel by its id
+}
+
+// Reach gives what the middleware looks at.
+func (r Route) Reach() Reach {
+	return Reach{
+		App: r.App == inPath || r.App == inInput || r.App == inName || r.App == optionalInput, WholeApp: r.Channel == wholeApp,
+		Channel: r.Channel == channelField || r.Channel == channelID || r.Channel == filtered, ChannelID: r.Channel == channelID,
+	}
 }
 
 // call is one authorised request.
@@ -302,6 +318,10 @@ func (c *call) reach(route Route) error {
 		return failure.New(failure.NotAuthorised, "cannot_access_app", "", "the token is limited to channels, and this call reaches more", "use a token without that limit")
 	case channelField:
 		if !c.mayChannel(c.in.text("channel")) {
+			return noAccessToChannel()
+		}
+	case filtered:
+		if name := c.in.text("channel"); name != "" && !c.mayChannel(name) {
 			return noAccessToChannel()
 		}
 	case channelID:
