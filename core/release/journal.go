@@ -196,12 +196,13 @@ func (j *journal) fail(stage StageName, cause error) {
 	_ = j.append(line{Stage: stage, State: "failed", Error: cause.Error()})
 }
 
-// end marks that nothing is left to do and removes the spool.
+// end removes the spool and marks that nothing is left to do, in this order: a
+// crash in between leaves a release that ends at its next continuation.
 func (j *journal) end() error {
-	if err := j.append(line{State: "ended"}); err != nil {
+	if err := j.removeSpool(); err != nil {
 		return err
 	}
-	return j.removeSpool()
+	return j.append(line{State: "ended"})
 }
 
 func (j *journal) removeSpool() error {

@@ -23,6 +23,7 @@ type Registry interface {
 	Bundle(ctx context.Context, appID, name string) (capgo.Bundle, error)
 	RegisterBundle(ctx context.Context, b capgo.NewBundle) (capgo.Bundle, error)
 	Channel(ctx context.Context, appID, name string) (capgo.Channel, error)
+	Channels(ctx context.Context, appID string) ([]capgo.Channel, error)
 	ChangeChannel(ctx context.Context, change capgo.ChannelChange) error
 	Summary(ctx context.Context, appID string) (capgo.Summary, error)
 }

@@ -474,9 +474,15 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
 	switch {
 	case isClass(err, failure.NotFound):
-		// The first channel of an app serves devices that ask for none.
-		public := true
-		change.Public = &public
+		all, err := r.Registry.Channels(ctx, plan.AppID)
+		if err != nil && !isClass(err, failure.NotFound) {
+			return nil, "", err
+		}
+		// The first channel of an app serves the devices that ask for none. A
+		// later one must not take that from it.
+		if first := !slices.ContainsFunc(all, func(c capgo.Channel) bool { return c.Public }); first {
+			change.Public = &first
+		}
 	case err != nil:
 		return nil, "", err
 	case liveName(channel) == plan.Version:

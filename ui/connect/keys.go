@@ -1,7 +1,9 @@
 package connect
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"capstan/core/failure"
 	"capstan/core/keys"
@@ -27,8 +29,8 @@ func (r ring) List(ctx context.Context, appID string) ([]views.Key, error) {
 	return list, nil
 }
 
-// Stores probes what this machine has, the keyring first: it is the one store
-// that asks for nothing when it works.
+// Stores probes what this machine has. The keyring comes first where it works,
+// since it asks for nothing; what cannot be used comes last, with its reason.
 func (r ring) Stores(ctx context.Context) ([]views.KeyStore, error) {
 	var stores []views.KeyStore
 	for _, kind := range []keys.Kind{keys.Keyring, keys.File} {
@@ -44,6 +46,7 @@ func (r ring) Stores(ctx context.Context) ([]views.KeyStore, error) {
 		}
 		stores = append(stores, store)
 	}
+	slices.SortStableFunc(stores, func(a, b views.KeyStore) int { return cmp.Compare(len(a.Unusable), len(b.Unusable)) })
 	return stores, nil
 }
 
