@@ -30,17 +30,17 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		text := strings.TrimPrefix(string(raw), "\ufeff")
+		trimmed := strings.TrimPrefix(string(raw), "\ufeff")
 		var b body
 		accepted := b.decode(string(raw)) == nil
-		if accepted != json.Valid([]byte(text)) {
-			if !accepted && nesting(text) > maxDepth {
+		if accepted != json.Valid([]byte(trimmed)) {
+			if !accepted && nesting(trimmed) > maxDepth {
 				return
 			}
 			t.Fatalf("accepted %v: %q", accepted, raw)
 		}
 		var want map[string]json.RawMessage
-		if !accepted || json.Unmarshal([]byte(text), &want) != nil || want == nil {
+		if !accepted || json.Unmarshal([]byte(trimmed), &want) != nil || want == nil {
 			return
 		}
 		for key, got := range map[string]value{
@@ -55,7 +55,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%s there %v, got %v", key, there, got)
 			}
 			var s string
-			if there && json.Unmarshal(raw, &s) == nil && got.kind == text0 {
+			if there && json.Unmarshal(raw, &s) == nil && got.kind == text {
 				if s != got.s {
 					t.Fatalf("%s is %q, got %q", key, s, got.s)
 				}
@@ -65,9 +65,6 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
-
-// text0 is the kind text: the name is taken inside the fuzz function.
-const text0 = text
 
 // nesting is how deep brackets go, strings not looked at.
 func nesting(s string) int {
