@@ -23,7 +23,7 @@ func (r *root) draw() string {
 	lines := []string{r.header(w), r.tabLine(w), e.St.Border.Render(strings.Repeat("─", w))}
 	body := widget.Fit(r.view().Render(w, bodyH), w, bodyH)
 	if over := r.overlay(w-4, bodyH); over != "" {
-		body = widget.Overlay(body, over, w, bodyH)
+		body = widget.Overlay(body, over, w, bodyH, e.St.Border)
 	}
 	lines = append(lines, body, r.statusLine(w), r.helpLine(w))
 	return strings.Join(lines, "\n")
@@ -150,6 +150,12 @@ func (r *root) tabs(w int) []tabAt {
 	for _, gap := range []int{3, 2} {
 		if out, end := named(gap, func(int) bool { return true }); end <= w {
 			return out
+		}
+	}
+	if chosen != len(all)-1 { // the last tab keeps its key, and its place in the palette
+		out, _ := named(2, func(int) bool { return true })
+		if last := len(all) - 2; out[last].to <= w {
+			return out[:last+1]
 		}
 	}
 	// Names give way from the right, but never the chosen one.

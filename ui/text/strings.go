@@ -53,9 +53,10 @@ type Strings struct {
 	WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                   string
 
 	// Board
-	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannels string
-	AlertPaused, AlertFailures, AlertUnfinished, AlertUnfinishedHow, AlertNoKey, AlertNoKeyHow, Welcome, WelcomeWhat           string
-	WelcomeEnter, StepKey, StepKeyHow, StepFolder, StepFolderHow, StepRelease, StepReleaseHow, StepLive, StepLiveHow           string
+	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
+	MoreChannels, RecentTitle, AdoptionTitle, NowMark, AlertPaused, AlertFailures, AlertUnfinished, AlertUnfinishedHow        string
+	AlertNoKey, AlertNoKeyHow, Welcome, WelcomeWhat, WelcomeEnter, StepKey, StepKeyHow, StepFolder, StepFolderHow             string
+	StepRelease, StepReleaseHow, StepLive, StepLiveHow                                                                        string
 
 	// Release
 	JobRelease, JobPromote, KeyTitle, KeyIntro, KeyMaking, KeyEnter, KeyMade, KeyMadeTitle, KeyMadeIntro, KeyID, KeyStored     string

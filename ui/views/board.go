@@ -164,7 +164,73 @@ func (b *board) Render(w, h int) string {
 		}
 		lines = append(lines, "")
 	}
-	return widget.Fit(join(append(lines, b.cards(w, h-len(lines), len(lines)))), w, h)
+	lines = append(lines, widget.Lines(b.cards(w, h-len(lines), len(lines)))...)
+	if room := h - len(lines) - 1; room >= 5 && len(e.Data.History.Value)+len(e.Data.Summary.Value.Channels) > 0 {
+		lines = append(append(lines, ""), widget.Lines(b.below(w, room))...)
+	}
+	return widget.Fit(join(lines), w, h)
+}
+
+// below fills what the cards leave: the chosen channel's adoption and what
+// happened last.
+func (b *board) below(w, h int) string {
+	e := b.e
+	c, ok := b.selected()
+	left := 0
+	if w >= 100 && ok && h >= 7 {
+		left = w/2 - 1
+	}
+	right := w - left
+	if left > 0 {
+		right -= 2
+	}
+	recent := []string{" " + heading(e, e.S.RecentTitle, right-2)}
+	for i, ch := range e.Data.History.Value {
+		if i == h-1 {
+			break
+		}
+		glyph, ink := changeMark(e, ch.Action)
+		line := ink.Render(glyph+" ") + e.St.Text.Render(change(e, ch))
+		if ch.Channel != "" {
+			line += e.St.Muted.Render("  " + text.Clean(ch.Channel))
+		}
+		recent = append(recent, " "+widget.Between(line, e.St.Muted.Render(e.S.Ago(e.Now(), ch.At)), right-2))
+	}
+	if left == 0 {
+		return join(recent)
+	}
+	return widget.Columns(2, widget.Fit(e.adoptionPanel(c, left, min(h, 12)), left, h), widget.Fit(join(recent), right, h))
+}
+
+// adoptionPanel draws how the live bundle spread over the last day.
+func (e *Env) adoptionPanel(c capgo.Channel, w, h int) string {
+	title := " " + heading(e, sprintf(e.S.AdoptionTitle, bundleName(e, live(c)), text.Clean(c.Name)), w-2)
+	health, ok := e.health(c.Name)
+	asked := false
+	for _, v := range health.Adoption {
+		asked = asked || v >= 0
+	}
+	if !ok || !asked || h < 5 {
+		return title + "\n  " + e.St.Muted.Render(e.S.NoPolls)
+	}
+	const axis = 6
+	rows := h - 2
+	curve := widget.Curve(health.Adoption, w-axis-2, rows, e.St.Bar)
+	lines := []string{title}
+	for i, l := range curve {
+		label := ""
+		switch i {
+		case 0:
+			label = "100 %"
+		case rows / 2:
+			label = "50 %"
+		case rows - 1:
+			label = "0"
+		}
+		lines = append(lines, e.St.Muted.Render(widget.PadLeft(label, axis))+" "+l)
+	}
+	now := e.S.NowMark
+	return join(append(lines, widget.Blank(axis+1)+e.St.Muted.Render(widget.Between("-24 h", now, w-axis-2))))
 }
 
 // cards draws the grid of channels, as many rows as fit, the chosen one in sight.
@@ -199,7 +265,7 @@ func (b *board) cards(w, h, at int) string {
 		out = append(out, widget.Columns(1, blocks...))
 	}
 	if rest := len(channels) - (b.top+fit)*b.columns; rest > 0 && h > fit*b.cardH {
-		out = append(out, "  "+e.St.Muted.Render("↓ "+sprintf(e.S.MoreChannels, rest)))
+		out = append(out, "  "+e.St.Muted.Render("↓ "+e.S.One(int64(rest), e.S.MoreChannel, e.S.MoreChannels)))
 	}
 	return join(out)
 }
@@ -213,7 +279,7 @@ func (b *board) card(c capgo.Channel, chosen bool, w int) string {
 		edge, name = e.St.BorderFocus, e.St.Accent.Render(text.Clean(c.Name))
 	}
 	switch production := e.IsProduction(c); {
-	case production && c.Name == e.S.Production:
+	case production && (c.Name == "production" || c.Name == e.S.Production):
 		name = e.St.BadgeDanger.Render(" " + text.Clean(c.Name) + " ")
 	case production:
 		name += " " + e.St.BadgeDanger.Render(" "+e.S.Production+" ")
@@ -262,7 +328,10 @@ func (b *board) healthLine(health capgo.ChannelSummary, known bool, w int) strin
 	if !known {
 		return e.St.Muted.Render("  " + e.S.NoFigures)
 	}
-	left := "  " + e.St.Text.Render(e.S.One(health.Devices, e.S.OneDevice, e.S.ManyDevices)) + e.St.Muted.Render(" · "+e.S.In24h)
+	left := "  " + e.St.Text.Render(e.S.One(health.Devices, e.S.OneDevice, e.S.ManyDevices))
+	if w >= 64 {
+		left += e.St.Muted.Render(" · " + e.S.In24h)
+	}
 	return widget.Between(left, failureRate(e, health), w)
 }
 

@@ -40,7 +40,7 @@ func NewBundles(e *Env) View {
 			Compare: func(a, b capgo.Bundle) int { return cmp.Compare(v.running[a.Name], v.running[b.Name]) }},
 		widget.Column[capgo.Bundle]{Title: e.S.ColSize, Width: 10, Right: true, Cell: func(b capgo.Bundle) string { return e.St.Text.Render(v.size(b)) },
 			Compare: func(a, b capgo.Bundle) int { return cmp.Compare(a.ObjectSize, b.ObjectSize) }},
-		widget.Column[capgo.Bundle]{Title: e.S.ColSigned, Width: 10, Cell: func(b capgo.Bundle) string { return signed(e, b) },
+		widget.Column[capgo.Bundle]{Title: e.S.ColSigned, Width: 10, Drop: 76, Cell: func(b capgo.Bundle) string { return signed(e, b) },
 			Compare: func(a, b capgo.Bundle) int { return strings.Compare(a.KeyID, b.KeyID) }},
 		widget.Column[capgo.Bundle]{Title: e.S.ColAge, Width: 9, Right: true, Cell: func(b capgo.Bundle) string { return e.St.Muted.Render(e.S.Span(e.Now().Sub(b.CreatedAt))) },
 			Compare: func(a, b capgo.Bundle) int { return b.CreatedAt.Compare(a.CreatedAt) }},
@@ -253,7 +253,9 @@ func (v *bundlesView) Render(w, h int) string {
 	}
 	if w >= 110 {
 		side := 46
-		return widget.Columns(1, widget.Fit(v.table.View(w-side-1, h, e.St), w-side-1, h), widget.Box(e.St.Accent.Render(text.Clean(b.Name)), "", join(v.details(b, side-4)), side, h, e.St.Border))
+		details := v.details(b, side-4)
+		box := widget.Box(e.St.Accent.Render(text.Clean(b.Name)), "", join(details), side, min(h, len(details)+2), e.St.Border)
+		return widget.Columns(1, widget.Fit(v.table.View(w-side-1, h, e.St), w-side-1, h), widget.Fit(box, side, h))
 	}
 	details := v.details(b, w-4)
 	boxH := min(len(details)+2, h-4)
@@ -265,7 +267,7 @@ func (v *bundlesView) details(b capgo.Bundle, w int) []string {
 	col := 12
 	var lines []string
 	row := func(label, value string) {
-		if value != "" {
+		if widget.Width(value) > 0 {
 			lines = append(lines, field(e, label, widget.Cut(value, max(4, w-col-1)), col))
 		}
 	}

@@ -201,7 +201,7 @@ func (v *channelView) Actions() []Action {
 	if !ok {
 		why = e.S.WhyNoChannel
 	}
-	prev := e.previous(v.name, live(c))
+	prev := e.Previous(v.name, live(c))
 	target := c.RolloutVersionInfo
 	hasRollout := target != nil
 	act := func(id, key, help, long string, disabled string, run func() tea.Cmd) Action {
@@ -479,8 +479,17 @@ func (v *channelView) Render(w, h int) string {
 	}
 	rest := h - len(lines)
 	if w >= 110 {
-		left := w - 46
-		lines = append(lines, widget.Lines(widget.Columns(2, widget.Fit(v.history(left, rest), left, rest), widget.Fit(v.rulePanel(44, rest), 44, rest)))...)
+		side := min(60, w*9/20)
+		left := w - side - 2
+		top := rest
+		if rest >= 22 { // room for the curve below the timeline
+			top = max(rest-12, min(v.table.Shown()+3, rest/2))
+		}
+		body := widget.Fit(v.history(left, top), left, top)
+		if top < rest {
+			body += "\n" + widget.Fit(e.adoptionPanel(c, left, min(12, rest-top)), left, rest-top)
+		}
+		lines = append(lines, widget.Lines(widget.Columns(2, body, widget.Fit(v.rulePanel(side, rest), side, rest)))...)
 		return widget.Fit(join(lines), w, h)
 	}
 	tabs := " " + tab(e, e.S.Timeline, !v.settings) + "   " + tab(e, e.S.Rules, v.settings) + "   " + keyed(e, "tab", "")

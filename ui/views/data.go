@@ -120,9 +120,9 @@ func (e *Env) health(name string) (capgo.ChannelSummary, bool) {
 	return capgo.ChannelSummary{}, false
 }
 
-// previous is what a channel pointed at before its live bundle, from the audit;
+// Previous is what a channel pointed at before its live bundle, from the audit;
 // "" when the audit does not say.
-func (e *Env) previous(channel, liveNow string) string {
+func (e *Env) Previous(channel, liveNow string) string {
 	for _, c := range e.Data.History.Value {
 		if c.Channel == channel && c.To == liveNow && c.From != "" && c.From != liveNow &&
 			(c.Action == "channel.promote" || c.Action == "channel.rollback" || c.Action == "rollout.promote") {

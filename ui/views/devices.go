@@ -110,7 +110,12 @@ func (v *devicesView) Back() bool {
 	return was
 }
 func (v *devicesView) SetFilter(s string) { v.table.Filter(s) }
-func (v *devicesView) FilterText() string { return v.table.FilterText() }
+func (v *devicesView) FilterText() string {
+	if v.open != nil {
+		return "" // the open device has the screen, and esc leaves it first
+	}
+	return v.table.FilterText()
+}
 func (v *devicesView) Counts() (int, int) { return v.table.Shown(), v.table.Len() }
 
 // Open shows the device with this id.
@@ -141,7 +146,7 @@ func (v *devicesView) ask() tea.Cmd {
 	e, d := v.e, *v.open
 	return tea.Batch(e.LoadChannels(),
 		v.explain.Load(e, func(ctx context.Context) (capgo.Explanation, error) {
-			return e.Services.Registry.Explain(ctx, requestOf(d))
+			return e.Services.Registry.Explain(ctx, RequestOf(d))
 		}),
 		v.events.Load(e, func(ctx context.Context) ([]capgo.DeviceEvent, error) {
 			ev, err := e.Services.Registry.Events(ctx, d.AppID, d.DeviceID)
@@ -152,8 +157,8 @@ func (v *devicesView) ask() tea.Cmd {
 		}))
 }
 
-// requestOf is what the device would send now.
-func requestOf(d capgo.Device) capgo.UpdateRequest {
+// RequestOf is what the device would send now.
+func RequestOf(d capgo.Device) capgo.UpdateRequest {
 	return capgo.UpdateRequest{Platform: d.Platform, DeviceID: d.DeviceID, AppID: d.AppID, CustomID: d.CustomID, VersionBuild: d.VersionBuild, VersionOS: d.VersionOS,
 		VersionName: d.VersionName, PluginVersion: d.PluginVersion, IsEmulator: d.IsEmulator, IsProd: d.IsProd, InstallSource: d.InstallSource, DefaultChannel: d.DefaultChannel, KeyID: d.KeyID}
 }
@@ -268,9 +273,12 @@ func (v *devicesView) override(channel string) tea.Cmd {
 	})
 }
 
-// verdict is the support desk's answer in one sentence.
-func (v *devicesView) verdict() string {
-	e, d, x := v.e, *v.open, v.explain.Value
+// verdict is what the open device's page says in one sentence.
+func (v *devicesView) verdict() string { return Verdict(v.e, *v.open, v.explain.Value) }
+
+// Verdict is the support desk's answer in one sentence: what a device runs,
+// what it would be answered now, and why.
+func Verdict(e *Env, d capgo.Device, x capgo.Explanation) string {
 	runs := sprintf(e.S.VerdictRuns, platformName(d.Platform), bundleName(e, d.VersionName), clean(d.VersionBuild))
 	channel := clean(x.Channel)
 	switch {
@@ -357,8 +365,9 @@ func (v *devicesView) device(w, h int) string {
 	checks := v.checks(w)
 	events := v.eventLines(w)
 	if w >= 110 {
-		left := (w - 3) / 2
-		body = append(body, widget.Lines(widget.Columns(2, widget.Fit(join(v.checks(left)), left, max(len(checks), len(events))), join(v.eventLines(w-left-2))))...)
+		left := (w - 3) * 3 / 5
+		checks, events = v.checks(left), v.eventLines(w-left-2)
+		body = append(body, widget.Lines(widget.Columns(2, widget.Fit(join(checks), left, max(len(checks), len(events))), join(events)))...)
 	} else {
 		body = append(append(body, checks...), events...)
 	}

@@ -425,7 +425,13 @@ func (r *releaser) promotePanel(w, h int) string {
 	row(e.S.DevicesLabel, e.St.Text.Render(r.reach(p.Channel)))
 	if p.MinNative != "" {
 		if n, example := below(e.Data.Summary.Value.Fleet["version_build"], p.MinNative); n > 0 {
-			row("", e.St.Warn.Render("! ")+e.St.Text.Render(sprintf(e.S.CannotTake, e.S.Count(n), clean(example), clean(p.MinNative))))
+			for i, l := range widget.Wrap(sprintf(e.S.CannotTake, e.S.Count(n), clean(example), clean(p.MinNative)), max(8, w-col-6)) {
+				mark := "  "
+				if i == 0 {
+					mark = e.St.Warn.Render("! ")
+				}
+				row("", mark+e.St.Text.Render(l))
+			}
 		}
 	}
 	if d := p.Diff; d != nil {

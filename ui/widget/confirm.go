@@ -50,6 +50,7 @@ const (
 // Open starts the dialog's clock.
 func (c *Confirm) Open(now time.Time) {
 	c.opened, c.lastKey = now, now
+	c.Word = text.Clean(c.Word) // what is shown is what has to be typed
 	c.input = NewInput(c.Word, 200)
 	c.input.NoPaste = true
 }

@@ -185,10 +185,13 @@ func Columns(gap int, blocks ...string) string {
 	return out.String()
 }
 
-// Overlay lays top over the middle of base. Both are blocks of lines; base is
-// w×h cells.
-func Overlay(base, top string, w, h int) string {
-	under, over := strings.Split(Fit(base, w, h), "\n"), strings.Split(top, "\n")
+// Overlay lays top over the middle of base, which steps back into one quiet
+// ink. Both are blocks of lines; base is w×h cells.
+func Overlay(base, top string, w, h int, quiet lipgloss.Style) string {
+	under, over := strings.Split(Fit(ansi.Strip(base), w, h), "\n"), strings.Split(top, "\n")
+	for i, l := range under {
+		under[i] = quiet.Render(l)
+	}
 	if len(over) > h {
 		over = over[:h]
 	}

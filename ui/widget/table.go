@@ -219,7 +219,7 @@ func (t *Table[T]) View(w, h int, st *theme.Styles) string {
 	columns, widths := t.layout(room)
 	lines := make([]string, 0, h)
 	lines = append(lines, Pad("  "+t.header(columns, widths, st), w))
-	for y := range t.height {
+	for y := range h - 1 {
 		at := t.top + y
 		if at >= len(t.shown) {
 			lines = append(lines, Blank(w))
@@ -287,6 +287,12 @@ func (t *Table[T]) layout(room int) (columns, widths []int) {
 		columns = append(columns, i)
 		used += c.Width + 2
 		flex += c.Flex
+	}
+	for used-2 > room && len(columns) > 1 { // what still does not fit goes, from the right
+		last := columns[len(columns)-1]
+		columns = columns[:len(columns)-1]
+		used -= t.Columns[last].Width + 2
+		flex -= t.Columns[last].Flex
 	}
 	left := max(0, room-used+2)
 	widths = make([]int, len(columns))
