@@ -102,6 +102,19 @@ type Generation struct {
 	HonoursRetryHint bool // a 429 counts with a Retry-After only
 }
 
+// forZip keeps what the installation of a zip depends on and leaves out the
+// rest: how answers are read, what requests hold, how manifests are taken. Two
+// generations that are equal for a zip come to the same verdict on every zip.
+func (g Generation) forZip() Generation {
+	return Generation{
+		Platform: g.Platform, PrivateKeyInApp: g.PrivateKeyInApp, PrivateKeyRefused: g.PrivateKeyRefused, PublicKeyInApp: g.PublicKeyInApp,
+		Plain: g.Plain, Signed: g.Signed, Signature256: g.Signature256, SessionKey16: g.SessionKey16, RefusesEmpty: g.RefusesEmpty,
+		ChecksumWithKey: g.ChecksumWithKey, ChecksumAlways: g.ChecksumAlways, SessionKeyWithKey: g.SessionKeyWithKey,
+		StrictBase64: g.StrictBase64, StrictPEM: g.StrictPEM, LenientRSA: g.LenientRSA, KeyMustLoad: g.KeyMustLoad,
+		StrictPaths: g.StrictPaths, Central: g.Central,
+	}
+}
+
 // span is a half-open range of versions; without to it is open.
 type span struct{ from, to *semver.Version }
 

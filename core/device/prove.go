@@ -255,6 +255,7 @@ func (p *proof) install(ctx context.Context, version, platform string) (Verdict,
 		p.say(Step{Name: label, Detail: v.Reason, OK: true, Code: v.Code})
 		return v, nil
 	}
+	d.generation = d.generation.forZip()
 	signed := p.object.SessionKey != ""
 	v.Form = d.generation.Plain
 	if signed {

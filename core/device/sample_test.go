@@ -263,18 +263,6 @@ type cell struct{ row, version, want string }
 // whole keeps everything a generation does.
 func whole(g Generation) Generation { return g }
 
-// installation leaves out what a downloaded bundle does not depend on: how
-// answers are read, what requests hold, and how manifests are taken.
-func installation(g Generation) Generation {
-	return Generation{
-		Platform: g.Platform, PrivateKeyInApp: g.PrivateKeyInApp, PrivateKeyRefused: g.PrivateKeyRefused, PublicKeyInApp: g.PublicKeyInApp,
-		Plain: g.Plain, Signed: g.Signed, Signature256: g.Signature256, SessionKey16: g.SessionKey16, RefusesEmpty: g.RefusesEmpty,
-		ChecksumWithKey: g.ChecksumWithKey, ChecksumAlways: g.ChecksumAlways, SessionKeyWithKey: g.SessionKeyWithKey,
-		StrictBase64: g.StrictBase64, StrictPEM: g.StrictPEM, LenientRSA: g.LenientRSA, KeyMustLoad: g.KeyMustLoad,
-		StrictPaths: g.StrictPaths, Central: g.Central,
-	}
-}
-
 // readTable reads a table of testdata/matrix: one cell for each row and version.
 func readTable(t testing.TB, file string) []cell {
 	t.Helper()
