@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"capstan/core/bundle"
@@ -164,15 +163,15 @@ func checkVersion(_ context.Context, p *Project) []Finding {
 	return orOK(found, "version", "version "+v.String()+" from "+p.Relative(p.VersionIn))
 }
 
-var leadingZeros = regexp.MustCompile(`(^|\.)0+([0-9])`)
+var leadingZeros = pattern(`(^|\.)0+([0-9])`)
 
 // loosen makes semver of versions that people write: v1.2, 2026.04.06.
 func loosen(version string) string {
-	return leadingZeros.ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(version), "v"), "$1$2")
+	return leadingZeros().ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(version), "v"), "$1$2")
 }
 
 // enforcing is the first plugin version that enforces signatures.
-var enforcing = semver.MustParse("8.51.23")
+var enforcing = semver.New(8, 51, 23, "", "")
 
 // checkPlugin: is the plugin there, and which bundles does it take?
 func checkPlugin(_ context.Context, p *Project) []Finding {
@@ -352,13 +351,13 @@ func checkTransport(_ context.Context, p *Project) []Finding {
 	if strings.Contains(readText(filepath.Join(main, "res", "xml", "network_security_config.xml")), `<base-config cleartextTrafficPermitted="true"`) {
 		add("cleartext_android", "the Android app allows plain http to every host", "limit network_security_config.xml to development hosts")
 	}
-	if arbitraryLoads.MatchString(readText(filepath.Join(p.Root, "ios", "App", "App", "Info.plist"))) {
+	if arbitraryLoads().MatchString(readText(filepath.Join(p.Root, "ios", "App", "App", "Info.plist"))) {
 		add("cleartext_ios", "the iOS app allows plain http", "remove NSAllowsArbitraryLoads from Info.plist")
 	}
 	return orOK(found, "transport", "plain http is not allowed")
 }
 
-var arbitraryLoads = regexp.MustCompile(`<key>NSAllowsArbitraryLoads</key>\s*<true\s*/>`)
+var arbitraryLoads = pattern(`<key>NSAllowsArbitraryLoads</key>\s*<true\s*/>`)
 
 // checkNativeSync: does the next native build carry what the config says?
 func checkNativeSync(_ context.Context, p *Project) []Finding {

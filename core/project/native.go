@@ -44,12 +44,12 @@ func readNative(root string) Native {
 }
 
 var (
-	gradleComment = regexp.MustCompile(`(?s)/\*.*?\*/|(?m)(?:^|\s)//.*$`)
-	gradleID      = regexp.MustCompile(`\bapplicationId\s*(?:=\s*|\s+)["']([^"'$]+)["']`)
-	gradleName    = regexp.MustCompile(`\bversionName\s*(?:=\s*|\s+)["']([^"'$]+)["']`)
-	gradleNameVar = regexp.MustCompile(`\bversionName\s*(?:=\s*|\s+)(?:rootProject\.ext\.|project\.ext\.|ext\.)?["']?\$?\{?([A-Za-z_][\w.]*)\}?["']?`)
-	gradleCode    = regexp.MustCompile(`\bversionCode\s*(?:=\s*|\s+)([0-9]+)`)
-	gradleSuffix  = regexp.MustCompile(`\b(?:applicationIdSuffix|versionNameSuffix)\s*(?:=\s*|\s+)["']([^"']+)["']`)
+	gradleComment = pattern(`(?s:/\*.*?\*/)|(?m:(?:^|\s)//.*$)`)
+	gradleID      = pattern(`\bapplicationId\s*(?:=\s*|\s+)["']([^"'$]+)["']`)
+	gradleName    = pattern(`\bversionName\s*(?:=\s*|\s+)["']([^"'$]+)["']`)
+	gradleNameVar = pattern(`\bversionName\s*(?:=\s*|\s+)(?:rootProject\.ext\.|project\.ext\.|ext\.)?["']?\$?\{?([A-Za-z_][\w.]*)\}?["']?`)
+	gradleCode    = pattern(`\bversionCode\s*(?:=\s*|\s+)([0-9]+)`)
+	gradleSuffix  = pattern(`\b(?:applicationIdSuffix|versionNameSuffix)\s*(?:=\s*|\s+)["']([^"']+)["']`)
 )
 
 func readAndroid(dir string) *NativeApp {
@@ -59,22 +59,22 @@ func readAndroid(dir string) *NativeApp {
 	app := &NativeApp{Platform: "Android", Dir: dir}
 	for _, name := range []string{"build.gradle", "build.gradle.kts"} {
 		path := filepath.Join(dir, "app", name)
-		text := gradleComment.ReplaceAllString(readText(path), "")
+		text := gradleComment().ReplaceAllString(readText(path), "")
 		if text == "" {
 			continue
 		}
 		app.From = path
-		app.AppID, app.Variants = firstAndRest(gradleID.FindAllStringSubmatch(text, -1))
+		app.AppID, app.Variants = firstAndRest(gradleID().FindAllStringSubmatch(text, -1))
 		var more []string
-		app.Version, more = firstAndRest(gradleName.FindAllStringSubmatch(text, -1))
+		app.Version, more = firstAndRest(gradleName().FindAllStringSubmatch(text, -1))
 		app.Variants = append(app.Variants, more...)
 		if app.Version == "" {
 			app.Version = gradleVariable(dir, text)
 		}
-		if m := gradleCode.FindStringSubmatch(text); m != nil {
+		if m := gradleCode().FindStringSubmatch(text); m != nil {
 			app.Build = m[1]
 		}
-		for _, m := range gradleSuffix.FindAllStringSubmatch(text, -1) {
+		for _, m := range gradleSuffix().FindAllStringSubmatch(text, -1) {
 			app.Variants = append(app.Variants, m[1])
 		}
 		break
@@ -85,7 +85,7 @@ func readAndroid(dir string) *NativeApp {
 // gradleVariable follows versionName to a variable with a plain string in the
 // files where projects keep it.
 func gradleVariable(dir, text string) string {
-	m := gradleNameVar.FindStringSubmatch(text)
+	m := gradleNameVar().FindStringSubmatch(text)
 	if m == nil {
 		return ""
 	}
@@ -97,7 +97,7 @@ func gradleVariable(dir, text string) string {
 	for _, file := range []string{"", "variables.gradle", "build.gradle", "gradle.properties", "version.properties", "app/version.properties"} {
 		body := text
 		if file != "" {
-			body = gradleComment.ReplaceAllString(readText(filepath.Join(dir, file)), "")
+			body = gradleComment().ReplaceAllString(readText(filepath.Join(dir, file)), "")
 		}
 		if m := assigned.FindStringSubmatch(body); m != nil {
 			return m[1]
@@ -126,11 +126,11 @@ func firstAndRest(matches [][]string) (string, []string) {
 }
 
 var (
-	plistPair   = regexp.MustCompile(`(?s)<key>([^<]+)</key>\s*<string>([^<]*)</string>`)
-	xcodeConfig = regexp.MustCompile(`(?s)isa = XCBuildConfiguration;.*?buildSettings = \{(.*?)\n\t\t\t\};\s*name = "?([^;"]+)"?;`)
-	xcodeValue  = regexp.MustCompile(`(?m)^\s*"?([A-Z_]+)(?:\[[^\]]*\])?"? = "?([^;"]*)"?;`)
-	xcodeRef    = regexp.MustCompile(`^\$[({]([A-Za-z_]+)(?::[^)}]*)?[)}]$`)
-	xcconfigSet = regexp.MustCompile(`(?m)^\s*([A-Z_]+)\s*=\s*([^\r\n/]+)`)
+	plistPair   = pattern(`(?s)<key>([^<]+)</key>\s*<string>([^<]*)</string>`)
+	xcodeConfig = pattern(`(?s)isa = XCBuildConfiguration;.*?buildSettings = \{(.*?)\n\t\t\t\};\s*name = "?([^;"]+)"?;`)
+	xcodeValue  = pattern(`(?m)^\s*"?([A-Z_]+)(?:\[[^\]]*\])?"? = "?([^;"]*)"?;`)
+	xcodeRef    = pattern(`^\$[({]([A-Za-z_]+)(?::[^)}]*)?[)}]$`)
+	xcconfigSet = pattern(`(?m)^\s*([A-Z_]+)\s*=\s*([^\r\n/]+)`)
 )
 
 func readIOS(dir string) *NativeApp {
@@ -140,7 +140,7 @@ func readIOS(dir string) *NativeApp {
 	app := &NativeApp{Platform: "iOS", Dir: dir}
 	plistPath := filepath.Join(dir, "App", "App", "Info.plist")
 	plist := map[string]string{}
-	for _, m := range plistPair.FindAllStringSubmatch(readText(plistPath), -1) {
+	for _, m := range plistPair().FindAllStringSubmatch(readText(plistPath), -1) {
 		plist[m[1]] = strings.TrimSpace(m[2])
 	}
 	settings, variants, projectPath := xcodeSettings(dir)
@@ -154,7 +154,7 @@ func readIOS(dir string) *NativeApp {
 			value = settings[setting]
 		}
 		for range 4 { // a reference may lead to another one
-			m := xcodeRef.FindStringSubmatch(value)
+			m := xcodeRef().FindStringSubmatch(value)
 			if m == nil {
 				break
 			}
@@ -188,8 +188,8 @@ func xcodeSettings(dir string) (settings map[string]string, variants []string, p
 	wanted := map[string]bool{"PRODUCT_BUNDLE_IDENTIFIER": true, "MARKETING_VERSION": true, "CURRENT_PROJECT_VERSION": true}
 	release := map[string]bool{}
 	seen := map[string]bool{}
-	for _, m := range xcodeConfig.FindAllStringSubmatch(text, -1) {
-		for _, s := range xcodeValue.FindAllStringSubmatch(m[1], -1) {
+	for _, m := range xcodeConfig().FindAllStringSubmatch(text, -1) {
+		for _, s := range xcodeValue().FindAllStringSubmatch(m[1], -1) {
 			name, value := s[1], s[2]
 			if !wanted[name] {
 				continue
@@ -207,7 +207,7 @@ func xcodeSettings(dir string) (settings map[string]string, variants []string, p
 	files, _ := filepath.Glob(filepath.Join(dir, "*.xcconfig"))
 	inApp, _ := filepath.Glob(filepath.Join(dir, "App", "*.xcconfig"))
 	for _, file := range append(files, inApp...) {
-		for _, m := range xcconfigSet.FindAllStringSubmatch(readText(file), -1) {
+		for _, m := range xcconfigSet().FindAllStringSubmatch(readText(file), -1) {
 			if _, has := settings[m[1]]; !has {
 				settings[m[1]] = strings.TrimSpace(m[2])
 			}

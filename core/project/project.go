@@ -14,8 +14,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
+	"sync"
 
 	"capstan/core/failure"
 	"capstan/core/project/config"
@@ -243,6 +245,12 @@ func first(values ...string) string {
 		}
 	}
 	return ""
+}
+
+// pattern compiles a regular expression when it is first used: most commands
+// never look at a project, and starting them should cost nothing.
+func pattern(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }
 
 func exists(path string) bool {
