@@ -61,7 +61,7 @@ func consoleOn(ctx context.Context, start cli.ConsoleStart) (workspace.Config, c
 	if err != nil {
 		return workspace.Config{}, connect.Options{}, err
 	}
-	return workspace.Config{Dir: start.Dir, Target: target, Keys: start.Keys}, connect.Options{CreateApp: true}, nil
+	return workspace.Config{Dir: start.Dir, Target: target}, connect.Options{CreateApp: true}, nil
 }
 
 // systemLanguage is what the environment asks for, in the order of POSIX.

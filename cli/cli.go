@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"capstan/core/failure"
-	"capstan/core/keys"
 )
 
 // Command is what every command shares: its streams and the global flags.
@@ -46,7 +45,6 @@ type ConsoleStart struct {
 	Lang     string
 	ReadOnly bool
 	NoColor  bool
-	Keys     keys.Options
 	// Demo is set when the sandbox of capstan demo is behind the console.
 	Demo *Sandbox
 	// Accessible asks for numbered questions instead of the full screen.
@@ -190,7 +188,7 @@ func newRoot(c *Command) *cobra.Command {
 			return failure.New(failure.Usage, "no_terminal", "open the console", "the console needs a terminal",
 				"capstan --help lists the commands for scripts")
 		}
-		start.Profile, start.Lang, start.NoColor, start.Keys = c.Profile, c.Lang, c.NoColor, c.keyOptions()
+		start.Profile, start.Lang, start.NoColor = c.Profile, c.Lang, c.NoColor
 		return c.OpenConsole(cmd.Context(), start)
 	}
 	root.Flags().StringVar(&start.Dir, "project", ".", "folder of the Capacitor project")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"capstan/core/device/fleet"
 	"capstan/core/failure"
 	"capstan/core/keys"
 	"capstan/core/profile"
@@ -32,20 +33,24 @@ import (
 func init() { registrations = append(registrations, newDemo) }
 
 func newDemo(c *Command) *cobra.Command {
-	var dir string
+	var (
+		dir     string
+		devices int
+	)
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "A sandbox of its own: sample app, key, update server; the whole release on this machine",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.demo(cmd.Context(), dir)
+			return c.demo(cmd.Context(), dir, devices)
 		},
 	}
 	command.Flags().StringVar(&dir, "dir", "", "where the sandbox lives (default: demo in the user's data folder)")
+	command.Flags().IntVar(&devices, "devices", 60, "simulated devices that poll while the console is open")
 	return command
 }
 
-func (c *Command) demo(ctx context.Context, dir string) error {
+func (c *Command) demo(ctx context.Context, dir string, devices int) error {
 	box, err := openSandbox(dir)
 	if err != nil {
 		return err
@@ -60,6 +65,10 @@ func (c *Command) demo(ctx context.Context, dir string) error {
 	defer func() { stop(); <-stopped }()
 
 	if c.Terminal && !c.Plain && !c.JSON {
+		polling, rest := context.WithCancel(serving)
+		gone := make(chan struct{})
+		go func() { defer close(gone); box.pollAsFleet(polling, devices) }()
+		defer func() { rest(); <-gone }()
 		return c.OpenConsole(ctx, ConsoleStart{Dir: box.ProjectDir, Lang: c.Lang, NoColor: c.NoColor, Demo: box})
 	}
 	return c.demoPlain(ctx, box)
@@ -188,6 +197,41 @@ func (b *Sandbox) startServer() (*server.Server, error) {
 		return nil, failure.Wrap(err, failure.Failed, "sandbox", "open the sandbox", "remove "+b.Dir+" to start afresh")
 	}
 	return srv, nil
+}
+
+// fleetPeriod is how often each of the demo's devices asks; real ones ask when
+// the app comes to the front.
+const fleetPeriod = 20 * time.Second
+
+// pollAsFleet lets simulated devices live in the sandbox until ctx ends: they
+// ask, install and report through the same endpoints as real ones. They appear
+// once the app has its key, as apps do that are built with it.
+func (b *Sandbox) pollAsFleet(ctx context.Context, devices int) {
+	if devices < 1 {
+		return
+	}
+	var public []byte
+	for public == nil {
+		if w, err := workspace.Open(ctx, b.Workspace()); err == nil {
+			if record, err := w.Keys.Find(ctx, b.AppID); err == nil {
+				public = []byte(record.PublicPEM)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	f, err := fleet.New(fleet.Config{
+		AppID: b.AppID, UpdateURL: b.ServerURL + "/updates", StatsURL: b.ServerURL + "/stats",
+		PublicKey: public, Devices: devices, Seed: 1, Workers: 4, Dir: b.Dir,
+		Natives: []fleet.Share{{Value: "1.0.0-0", Weight: 1}},
+	})
+	if err != nil {
+		return
+	}
+	_ = f.Run(ctx, fleetPeriod, func(fleet.Round) {}) // ends with ctx
 }
 
 // readPort reads a port that an earlier run wrote; anything odd counts as none.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"capstan/core/keys"
 	"capstan/core/profile"
 	"capstan/core/workspace"
 )
@@ -30,10 +29,9 @@ func (c *Command) workspace(ctx context.Context, f *workspaceFlags) (*workspace.
 	if err != nil {
 		return nil, err
 	}
-	return workspace.Open(ctx, workspace.Config{Dir: f.dir, Target: target, Keys: c.keyOptions()})
-}
-
-// keyOptions ask for passphrases on the terminal.
-func (c *Command) keyOptions() keys.Options {
-	return keys.Options{}
+	options, err := c.ringOptions(environmentKeySource())
+	if err != nil {
+		return nil, err
+	}
+	return workspace.Open(ctx, workspace.Config{Dir: f.dir, Target: target, Keys: options})
 }

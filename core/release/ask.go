@@ -19,11 +19,13 @@ const ProofDeviceID = "00000000-0000-4000-8000-000000000001"
 // Asking is one question of a simulated device to an update server.
 type Asking struct {
 	UpdateURL, AppID, Channel string
-	PluginVersion             string // "" is the newest that capstan models
-	PublicKey                 string // PEM in the app, "" for an app without
-	NativeVersion             string // "" is 1.0.0
-	Running                   string // bundle that the device runs, "" is the store build
-	Want                      string // the version that is expected, "" is any
+	// StatsURL hears of the installation as from any device; "" tells nobody.
+	StatsURL      string
+	PluginVersion string // "" is the newest that capstan models
+	PublicKey     string // PEM in the app, "" for an app without
+	NativeVersion string // "" is 1.0.0
+	Running       string // bundle that the device runs, "" is the store build
+	Want          string // the version that is expected, "" is any
 }
 
 // Ask lets a simulated device ask once and install what it is offered. Its
@@ -67,13 +69,41 @@ func Ask(ctx context.Context, a Asking, emit func(Event)) (DeviceResult, error) 
 		result.Reason = fmt.Sprintf("the server offers %s", answer.Version)
 		step(device.Step{Name: "answer", Detail: result.Reason, Code: "other_version"})
 	default:
-		_, err = d.Install(ctx, answer, step)
+		var installed device.Installed
+		installed, err = d.Install(ctx, answer, step)
 		result.Installed = err == nil
+		tell(ctx, d, a, answer.Version, installed.Actions)
 	}
 	if err != nil {
 		result.Reason = err.Error()
 	}
 	return result, err
+}
+
+// tell reports what the device did, and asks once more as the version that it
+// runs now. The installation is proven by then: a server that does not listen
+// changes nothing about it.
+func tell(ctx context.Context, d *device.Device, a Asking, version string, actions []string) {
+	if a.StatsURL == "" {
+		return
+	}
+	events := make([]device.Event, len(actions))
+	for i, action := range actions {
+		events[i] = device.Event{Action: action, Version: version, OldVersion: a.Running}
+	}
+	if err := d.Report(ctx, a.StatsURL, events...); err == nil {
+		_, _ = d.Check(ctx, a.UpdateURL)
+	}
+}
+
+// StatsURL is where devices of a capstan server report, given where they ask.
+// "" when the address is not one of a capstan server.
+func StatsURL(updateURL string) string {
+	base, ok := strings.CutSuffix(updateURL, "/updates")
+	if !ok {
+		return ""
+	}
+	return base + "/stats"
 }
 
 // stepEvent turns a device's steps into events.

@@ -521,10 +521,14 @@ func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, 
 	if plan.UpdateURL == "" {
 		return nil, nil
 	}
-	result, err := Ask(ctx, Asking{
+	asking := Asking{
 		UpdateURL: plan.UpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: string(publicKey(plan)),
 		NativeVersion: nativeVersion(plan), Running: previous, Want: plan.Version,
-	}, r.emit)
+	}
+	if r.state.Preflight.Server == "capstan" {
+		asking.StatsURL = StatsURL(plan.UpdateURL)
+	}
+	result, err := Ask(ctx, asking, r.emit)
 	if errors.Is(err, context.Canceled) {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 
+	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/release"
 	"capstan/core/workspace"
@@ -123,8 +124,12 @@ func (p prober) Check(ctx context.Context, appID, channel string, emit func(rele
 	if live.Version != nil {
 		native = release.JustBelow(live.Version.Name)
 	}
+	var stats string
+	if p.workspace.Registry.Can(ctx, capgo.CapEvents) {
+		stats = release.StatsURL(p.workspace.UpdateURL())
+	}
 	return release.Ask(ctx, release.Asking{
-		NativeVersion: native,
-		UpdateURL:     p.workspace.UpdateURL(), AppID: appID, Channel: channel, PluginVersion: pluginVersion, PublicKey: record.PublicPEM,
+		NativeVersion: native, StatsURL: stats,
+		UpdateURL: p.workspace.UpdateURL(), AppID: appID, Channel: channel, PluginVersion: pluginVersion, PublicKey: record.PublicPEM,
 	}, emit)
 }
