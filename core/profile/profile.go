@@ -259,6 +259,31 @@ func merge(into *Profile, from Profile, source string, sources map[string]string
 	}
 }
 
+// Stored gives what a file itself says of a profile: capstan.toml, or with mine
+// this user's override for the project. One that is not there is empty.
+func Stored(dir, name string, mine bool) (Profile, error) {
+	root, err := Root(dir)
+	if err != nil {
+		return Profile{}, err
+	}
+	path := filepath.Join(root, FileName)
+	if mine {
+		if path, err = UserFile(); err != nil {
+			return Profile{}, err
+		}
+	}
+	f, err := readFile(path, !mine)
+	if err != nil {
+		return Profile{}, err
+	}
+	p := f.Profiles[name]
+	if mine {
+		p = f.Projects[root][name]
+	}
+	p.Name = name
+	return p, nil
+}
+
 // Save writes a profile into the project's capstan.toml, or with mine set into
 // the user's own file as an override for this project. Other profiles stay;
 // comments do not survive, because the file is written anew.

@@ -110,6 +110,19 @@ func Resolve(ctx context.Context, dir, name string, flags Flags) (Resolved, erro
 	return r, nil
 }
 
+// Prepare makes a profile that is not saved yet usable, so that it can be tried
+// out: nothing but p counts, and the token of its server.
+func Prepare(ctx context.Context, dir string, p Profile, flags Flags) (Resolved, error) {
+	root, err := Root(dir)
+	if err != nil {
+		return Resolved{}, err
+	}
+	r := Resolved{Root: root, Sources: map[string]string{}}
+	r.Name = p.Name
+	merge(&r.Profile, p, FromFlag, r.Sources)
+	return r, r.finish(ctx, flags)
+}
+
 // finish finds the token and derives what opens client and storage.
 func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 	if err := check("the resolved profile", r.Name, r.Profile); err != nil {
