@@ -23,7 +23,7 @@ func with(name, content string) map[string][]byte {
 	return files
 }
 
-func without(name string) map[string][]byte {
+func lacking(name string) map[string][]byte {
 	files := good()
 	delete(files, name)
 	return files
@@ -42,9 +42,9 @@ func TestPreflight(t *testing.T) {
 	}{
 		{"good", good(), Options{}, LevelOK, "index_html"},
 		{"good call", good(), Options{}, LevelOK, "notify_app_ready"},
-		{"no index", without("index.html"), Options{}, LevelBlock, "no_index_html"},
+		{"no index", lacking("index.html"), Options{}, LevelBlock, "no_index_html"},
 		{"wrapped", map[string][]byte{"dist/index.html": nil, "dist/a.js": []byte("notifyAppReady")}, Options{}, LevelBlock, "no_index_html"},
-		{"no call", without("app.js"), Options{}, LevelBlock, "no_notify_app_ready"},
+		{"no call", lacking("app.js"), Options{}, LevelBlock, "no_notify_app_ready"},
 		{"call in html only", map[string][]byte{"index.html": []byte("notifyAppReady()")}, Options{}, LevelBlock, "no_notify_app_ready"},
 		{"call across pieces", with("app.js", strings.Repeat(" ", 128<<10-7)+"notifyAppReady()"), Options{}, LevelOK, "notify_app_ready"},
 		{"env left out", with(".env", "A=1"), Options{}, LevelOK, "left_out"},

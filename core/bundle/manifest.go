@@ -1,0 +1,375 @@
+package bundle
+
+import (
+	"context"
+	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/andybalholm/brotli"
+	"golang.org/x/sync/errgroup"
+
+	"capstan/core/failure"
+)
+
+// A delta update is a list of files that devices fetch one by one, skipping
+// those that they have. Each is compressed with brotli if that helps, then
+// encrypted with the session key and IV of the bundle; its hash is that of the
+// plain file, signed like a checksum.
+
+const (
+	// brotliFrom is the size from which a file is compressed, brotliGain what
+	// compressing must save at least: the Capgo CLI's rule.
+	brotliFrom = 8192
+	brotliGain = 10
+	// DefaultQuality of brotli is 18 times faster than the densest, 11, for a
+	// twentieth more bytes.
+	DefaultQuality = 9
+	// heldBytes of one file are kept in memory while it is prepared; larger ones go through a temporary file.
+	heldBytes = 4 << 20
+)
+
+// ManifestOptions say how the files of a delta update are made.
+type ManifestOptions struct {
+	Options
+	// Quality of brotli from 1 to 11; 0 is DefaultQuality. Devices read them all.
+	Quality int
+	// Put, if not nil, is given the stored bytes of each file, to upload them.
+	// It is called from several goroutines; stored is valid until it returns.
+	Put func(ctx context.Context, f ManifestFile, stored io.ReaderAt) error
+}
+
+// ManifestFile is one file of a delta update.
+type ManifestFile struct {
+	// Name is the file's path in the bundle; FileName the same as devices are
+	// told it, with .br when the stored bytes are brotli.
+	Name     string `json:"name"`
+	FileName string `json:"file_name"`
+	Size     int64  `json:"size"`
+	SHA256   string `json:"sha256"`
+	// HashV2 and HashV3 are the signed hashes, "" in a plain bundle.
+	HashV2 string `json:"hash_v2,omitempty"`
+	HashV3 string `json:"hash_v3,omitempty"`
+	// StoredSize and StoredSHA256 are of the bytes that devices download.
+	StoredSize   int64  `json:"stored_size"`
+	StoredSHA256 string `json:"stored_sha256"`
+}
+
+// Hash gives the value of file_hash for one form of checksum.
+func (f ManifestFile) Hash(form Form) string {
+	switch form {
+	case FormV2:
+		return f.HashV2
+	case FormV3:
+		return f.HashV3
+	case FormSHA256:
+		return f.SHA256
+	}
+	return ""
+}
+
+// BuildManifest makes the files of a delta update of the folder dir, for the
+// bundle that was sealed from the same folder: it must have been packed with
+// the same Include, Exclude and SourceMaps. signer is the one that sealed it;
+// with a nil signer and an empty session key the files are plain.
+//
+// Empty files are left out, as devices refuse them; a build that needs one, or
+// whose names or number a delta update cannot carry, is refused with the codes
+// manifest_name, manifest_collision, manifest_too_many and manifest_empty.
+func BuildManifest(ctx context.Context, dir string, sealed Sealed, signer crypto.Signer, o ManifestOptions) ([]ManifestFile, error) {
+	t, err := readTree(ctx, dir, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	b := &manifestBuilder{tree: t, signer: signer, quality: o.Quality, put: o.Put}
+	if b.quality == 0 {
+		b.quality = DefaultQuality
+	}
+	if b.quality < 1 || b.quality > 11 {
+		return nil, failure.Newf(failure.Usage, "level_unknown", "make delta update", "choose a quality from 1 to 11", "there is no brotli quality %d", o.Quality)
+	}
+	if (signer == nil) != (sealed.SessionKey == "") {
+		return nil, failure.New(failure.Usage, "signer_missing", "make delta update", "a sealed bundle needs its signer, and a plain one none", "")
+	}
+	if signer != nil {
+		pub, _ := signer.Public().(*rsa.PublicKey)
+		if b.iv, b.key, err = RecoverSessionKey(pub, sealed.SessionKey); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	return b.build(ctx, o.Progress)
+}
+
+type manifestBuilder struct {
+	tree    *tree
+	files   []*file // those that are not empty
+	signer  crypto.Signer
+	iv, key []byte // nil in a plain bundle
+	quality int
+	put     func(context.Context, ManifestFile, io.ReaderAt) error
+}
+
+// check refuses what a delta update cannot carry.
+func (b *manifestBuilder) check() error {
+	targets := map[string]string{}
+	for i := range b.tree.files {
+		f := &b.tree.files[i]
+		hint := "rename it, or ship the bundle as a zip"
+		switch {
+		case strings.Contains(f.name, " "):
+			return failure.Newf(failure.Failed, "manifest_name", "make delta update", hint, "%q has a space in its name", quoted(f.name))
+		case strings.HasSuffix(f.name, ".br"):
+			return failure.Newf(failure.Failed, "manifest_name", "make delta update", hint, "%q ends in .br, which devices would decode and cut off", quoted(f.name))
+		}
+		key := foldName(f.name)
+		if other, taken := targets[key]; taken {
+			return failure.Newf(failure.Failed, "manifest_collision", "make delta update", hint, "%q and %q are one file", quoted(other), quoted(f.name))
+		}
+		targets[key] = f.name
+		if f.size() > 0 {
+			b.files = append(b.files, f)
+		}
+	}
+	switch {
+	case len(b.files) > maxManifest:
+		return failure.Newf(failure.Failed, "manifest_too_many", "make delta update", "ship the bundle as a zip", "a delta update holds at most %d files, this build has %d", maxManifest, len(b.files))
+	case len(b.files) == 0:
+		return failure.New(failure.Failed, "manifest_empty", "make delta update", "there is no file with content", "build the app first")
+	}
+	return nil
+}
+
+func (b *manifestBuilder) build(ctx context.Context, progress func(done, total int64)) ([]ManifestFile, error) {
+	out := make([]ManifestFile, len(b.files))
+	finished := make(chan int64, len(b.files))
+	group, ctx := errgroup.WithContext(ctx)
+	if progress != nil {
+		group.Go(func() error {
+			var done int64
+			for range b.files {
+				select {
+				case n := <-finished:
+					done += n
+					progress(done, b.tree.bytes)
+				case <-ctx.Done():
+					return nil
+				}
+			}
+			return nil
+		})
+	}
+	// Each worker takes the next file until there are none: large ones do not
+	// hold the others up, and a brotli writer is made once a worker.
+	next := make(chan int)
+	group.Go(func() error {
+		defer close(next)
+		for i := range b.files {
+			select {
+			case next <- i:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	workers, _ := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+		workers.Go(func() error {
+			compress := brotli.NewWriterLevel(io.Discard, b.quality)
+			for i := range next {
+				var err error
+				if out[i], err = b.one(ctx, b.files[i], compress); err != nil {
+					return err
+				}
+				finished <- b.files[i].size()
+			}
+			return nil
+		})
+	}
+	group.Go(workers.Wait)
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// one prepares a file: hash, compress, choose, encrypt, sign.
+func (b *manifestBuilder) one(ctx context.Context, f *file, compress *brotli.Writer) (ManifestFile, error) {
+	m := ManifestFile{Name: f.name, FileName: f.name, Size: f.size()}
+	h, err := b.tree.open(f)
+	if err != nil {
+		return m, err
+	}
+	defer h.Close()
+	sum := sha256.New()
+	packed := newSpill()
+	defer packed.close()
+	into := io.Writer(sum)
+	if f.size() >= brotliFrom {
+		compress.Reset(packed)
+		into = io.MultiWriter(sum, compress)
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{into}, contextReader{ctx, h}, make([]byte, 64<<10))
+	if err == nil && f.size() >= brotliFrom {
+		err = compress.Close()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return m, ctx.Err()
+	case err != nil:
+		return m, unreadable(f.name, err)
+	case n != f.size():
+		return m, changed(f)
+	}
+	var plain [32]byte
+	sum.Sum(plain[:0])
+	m.SHA256 = hex.EncodeToString(plain[:])
+
+	stored := newSpill()
+	defer stored.close()
+	if f.size() >= brotliFrom && packed.size < f.size()-brotliGain && !packed.wrapped() {
+		m.FileName += ".br"
+		err = b.store(&m, packed.reader(), stored)
+	} else {
+		if _, err := h.Seek(0, io.SeekStart); err != nil {
+			return m, unreadable(f.name, err)
+		}
+		again := sha256.New()
+		err = b.store(&m, io.TeeReader(h, again), stored)
+		if err == nil && hex.EncodeToString(again.Sum(nil)) != m.SHA256 {
+			err = changed(f)
+		}
+	}
+	if err != nil {
+		return m, err
+	}
+	if err := f.same(h); err != nil {
+		return m, err
+	}
+	if b.signer != nil {
+		if m.HashV2, m.HashV3, err = signChecksum(b.signer, plain); err != nil {
+			return m, err
+		}
+	}
+	if b.put == nil {
+		return m, nil
+	}
+	return m, b.put(ctx, m, stored.readerAt())
+}
+
+// store writes the bytes that devices download, encrypted if the bundle is.
+func (b *manifestBuilder) store(m *ManifestFile, from io.Reader, stored *spill) error {
+	sum := sha256.New()
+	to := io.MultiWriter(stored, sum)
+	if b.key == nil {
+		if _, err := io.Copy(struct{ io.Writer }{to}, from); err != nil {
+			return err
+		}
+	} else {
+		block, err := aes.NewCipher(b.key)
+		if err != nil {
+			return err
+		}
+		if err := encryptTo(to, from, cipher.NewCBCEncrypter(block, b.iv)); err != nil {
+			return err
+		}
+	}
+	m.StoredSize, m.StoredSHA256 = stored.size, hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// encryptTo encrypts and pads a small stream on the caller's goroutine.
+func encryptTo(w io.Writer, r io.Reader, cbc cipher.BlockMode) error {
+	buf := make([]byte, 64<<10, 64<<10+aes.BlockSize)
+	for {
+		n, err := io.ReadFull(r, buf)
+		last := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !last {
+			return err
+		}
+		chunk := buf[:n]
+		if last {
+			chunk = pad(chunk)
+		}
+		cbc.CryptBlocks(chunk, chunk)
+		if _, err := w.Write(chunk); err != nil || last {
+			return err
+		}
+	}
+}
+
+// spill holds bytes in memory up to heldBytes, and the rest in a temporary file.
+type spill struct {
+	size int64
+	held []byte
+	file *os.File
+}
+
+func newSpill() *spill { return &spill{} }
+
+func (s *spill) Write(p []byte) (int, error) {
+	if s.file == nil && len(s.held)+len(p) > heldBytes {
+		f, err := os.CreateTemp("", "capstan-*")
+		if err != nil {
+			return 0, spoolFailed(err)
+		}
+		s.file = f
+		if _, err := f.Write(s.held); err != nil {
+			return 0, spoolFailed(err)
+		}
+	}
+	if s.file != nil {
+		if _, err := s.file.Write(p); err != nil {
+			return 0, spoolFailed(err)
+		}
+		s.held = nil
+	} else {
+		s.held = append(s.held, p...)
+	}
+	s.size += int64(len(p))
+	return len(p), nil
+}
+
+func (s *spill) readerAt() io.ReaderAt {
+	if s.file != nil {
+		return s.file
+	}
+	return strings.NewReader(string(s.held))
+}
+
+func (s *spill) reader() io.Reader { return io.NewSectionReader(s.readerAt(), 0, s.size) }
+
+// wrapped reports brotli that plugins take for one of two hand-made wrappers
+// around raw bytes, and would not decode.
+func (s *spill) wrapped() bool {
+	var start [3]byte
+	var end [1]byte
+	if s.size < 4 {
+		return true
+	}
+	r := s.readerAt()
+	if _, err := r.ReadAt(start[:], 0); err != nil {
+		return true
+	}
+	if _, err := r.ReadAt(end[:], s.size-1); err != nil && err != io.EOF {
+		return true
+	}
+	return end[0] == 3 && (string(start[:]) == "\x1b\x00\x06" || string(start[:]) == "\x0b\x02\x80")
+}
+
+func (s *spill) close() {
+	if s.file != nil {
+		s.file.Close()
+		os.Remove(s.file.Name())
+	}
+}
