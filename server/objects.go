@@ -149,10 +149,10 @@ func (f *folder) Put(w http.ResponseWriter, r *http.Request, name string) (int, 
 func discard(r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 8<<20) }
 
 // receive writes the body to a synced file of its own and checks its hash.
-func (f *folder) receive(w http.ResponseWriter, r *http.Request, want string) (temp string, size int64, err error) {
+func (f *folder) receive(w http.ResponseWriter, r *http.Request, want string) (name string, size int64, err error) {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // never fails
-	temp = incoming + "/" + hex.EncodeToString(id[:])
+	temp := incoming + "/" + hex.EncodeToString(id[:])
 	file, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", 0, storing(err)

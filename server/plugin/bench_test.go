@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,8 +17,10 @@ import (
 	"time"
 
 	"capstan/core/capgo"
+	"capstan/server"
 	"capstan/server/decide"
 	"capstan/server/plugin"
+	"capstan/server/store"
 )
 
 // fleet is a fixed set of apps, and a Devices that only counts: what is
@@ -81,29 +84,64 @@ func checkBodies(apps, n int) []string {
 // short slices, so that other load on the machine hits both alike; "ratio" is
 // the handler's share of the bare one's requests per second. The client writes
 // prepared bytes on kept connections: it costs both sides the same and little.
-func BenchmarkHTTP(b *testing.B) {
-	bodies := checkBodies(50, 1000)
+func BenchmarkHTTP(b *testing.B) { against(b, newFleet(50).handler(), checkBodies(50, 1000)) }
+
+// BenchmarkServer is BenchmarkHTTP with the whole server in place of the handler
+// alone: limits by address, metrics, and a SQLite database in which every device
+// has a row.
+func BenchmarkServer(b *testing.B) {
+	dir := b.TempDir()
+	s, err := store.Open(b.Context(), filepath.Join(dir, "capstan.db"), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const apps = 5
+	for n := range apps {
+		state := recordedState{}
+		state.App.ID = fmt.Sprintf("com.example.app%d", n)
+		for _, name := range []string{"1.2.7", "1.2.100"} {
+			state.Bundles = append(state.Bundles, recordedBundle{Name: name, StoredPath: "a/" + name, SessionKey: strings.Repeat("k", 369), Checksum: strings.Repeat("3", 512)})
+		}
+		for i := range 20 {
+			state.Channels = append(state.Channels, recordedChannel{Name: fmt.Sprintf("channel%02d", i), Bundle: &state.Bundles[1].Name, Public: i == 19,
+				DisableAutoUpdate: capgo.PolicyMajor, DisableAutoUpdateUnderNative: true})
+		}
+		state.load(b, s)
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	whole, err := server.New(server.Config{DataDir: dir, PublicURL: "https://updates.example.com", Rates: server.Rates{Updates: 1 << 40}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { whole.Close() })
+	against(b, whole.Handler(), checkBodies(apps, 1000))
+}
+
+// against measures a handler beside the bare one.
+func against(b *testing.B, h http.Handler, bodies []string) {
 	fixed := []byte(`{"error":"no_new_version_available","message":"No new version available","version":"1.2.100","kind":"up_to_date"}`)
 	bare := newLoad(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(fixed)
 	}), bodies)
-	updates := newLoad(b, newFleet(50).handler(), bodies)
+	ours := newLoad(b, h, bodies)
 
 	const slice = 2000
-	var bareTime, updatesTime time.Duration
+	var bareTime, ourTime time.Duration
 	bare.send(b, slice)
-	updates.send(b, slice)
+	ours.send(b, slice)
 	b.ResetTimer()
 	rounds := 0
 	for ; rounds*slice < b.N; rounds++ {
 		bareTime += bare.send(b, slice)
-		updatesTime += updates.send(b, slice)
+		ourTime += ours.send(b, slice)
 	}
 	sent := float64(rounds * slice)
 	b.ReportMetric(float64(bareTime.Nanoseconds())/sent, "bare-ns/req")
-	b.ReportMetric(float64(updatesTime.Nanoseconds())/sent, "updates-ns/req")
-	b.ReportMetric(float64(bareTime)/float64(updatesTime), "ratio")
+	b.ReportMetric(float64(ourTime.Nanoseconds())/sent, "updates-ns/req")
+	b.ReportMetric(float64(bareTime)/float64(ourTime), "ratio")
 	b.ReportMetric(0, "ns/op") // means nothing for two servers in turn
 }
 
@@ -120,9 +158,9 @@ func newLoad(b *testing.B, h http.Handler, bodies []string) *load {
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := &http.Server{Handler: h}
-	go server.Serve(ln)
-	b.Cleanup(func() { server.Close() })
+	srv := &http.Server{Handler: h}
+	go srv.Serve(ln)
+	b.Cleanup(func() { srv.Close() })
 	l := &load{}
 	for _, body := range bodies {
 		l.requests = append(l.requests, fmt.Appendf(nil, "POST /updates HTTP/1.1\r\nHost: updates.example.com\r\nUser-Agent: CapacitorUpdater/8.51.14 (com.example.app) android/15\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s", len(body), body))

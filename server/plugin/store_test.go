@@ -31,7 +31,7 @@ func storeHandler(s *store.Store) *plugin.Handler {
 }
 
 // load puts a recorded state into the store, the way an operator would have.
-func (s *recordedState) load(t *testing.T, into *store.Store) {
+func (s *recordedState) load(t testing.TB, into *store.Store) {
 	t.Helper()
 	const operator = "operator"
 	ctx := t.Context()
