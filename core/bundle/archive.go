@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/flate"
+	"golang.org/x/text/unicode/norm"
 
 	"capstan/core/failure"
 )
@@ -169,12 +170,19 @@ func whyNoEnd(r io.ReaderAt, size int64) error {
 	if err := readAt(r, tail, size-int64(len(tail))); err != nil {
 		return err
 	}
-	at := bytes.LastIndex(tail, []byte("PK\x05\x06"))
-	if at < 0 || at+endSize > len(tail) {
-		return refuse("truncated", "it has no end record: it is cut off, or no zip at all")
+	records := 0
+	for rest := tail; ; records++ {
+		at := bytes.LastIndex(rest, []byte("PK\x05\x06"))
+		if at < 0 {
+			break
+		}
+		if at+endSize <= len(tail) && at+endSize+int(binary.LittleEndian.Uint16(tail[at+20:])) == len(tail) {
+			return refuse("comment", "it carries a comment, in which readers may find another directory")
+		}
+		rest = rest[:at]
 	}
-	if comment := int(binary.LittleEndian.Uint16(tail[at+20:])); at+endSize+comment == len(tail) {
-		return refuse("comment", "it carries a comment, in which readers may find another directory")
+	if records == 0 {
+		return refuse("truncated", "it has no end record: it is cut off, or no zip at all")
 	}
 	return refuse("appended", "there is something after its end record")
 }
@@ -316,6 +324,8 @@ func checkEntries(entries []entry, size int64) error {
 			switch {
 			case first == name:
 				return refuseEntry("duplicate", e.name, "is in it twice")
+			case norm.NFC.String(first) == norm.NFC.String(name):
+				return refuseEntry("duplicate_unicode", e.name, "differs from "+quoted(first)+" in Unicode form only")
 			case strings.EqualFold(first, name):
 				return refuseEntry("duplicate_case", e.name, "differs from "+quoted(first)+" in letter case only")
 			}
@@ -453,8 +463,13 @@ func CheckArchive(ctx context.Context, r io.ReaderAt, size int64) (*Archive, err
 		return nil, err
 	}
 	for i := range a.Files {
-		if err := a.Copy(ctx, &a.Files[i], io.Discard); err != nil {
+		f := &a.Files[i]
+		nested := nestedScan{}
+		if err := a.Copy(ctx, f, &nested); err != nil {
 			return nil, err
+		}
+		if nested.bomb() {
+			return nil, refuseEntry("nested_bomb", f.Name, "is an archive whose files are more than 200 times larger than it")
 		}
 	}
 	return a, nil
@@ -582,4 +597,51 @@ func clearFolder(root *os.Root) {
 	for _, name := range names {
 		root.RemoveAll(name)
 	}
+}
+
+// nestedScan looks for an archive inside a file and adds up what its entries
+// claim. Devices do not open it, but what shows or scans a bundle may.
+type nestedScan struct {
+	head    []byte // of the header that is being read
+	skip    int64  // bytes to the next header
+	claimed int64
+	packed  int64
+	done    bool // no archive, or not one that can be followed
+}
+
+// Write takes the file's content piece by piece.
+func (n *nestedScan) Write(p []byte) (int, error) {
+	length := len(p)
+	for len(p) > 0 && !n.done {
+		if n.skip > 0 {
+			k := min(n.skip, int64(len(p)))
+			n.skip -= k
+			p = p[k:]
+			continue
+		}
+		k := min(localSize-len(n.head), len(p))
+		n.head = append(n.head, p[:k]...)
+		p = p[k:]
+		if len(n.head) < localSize {
+			break
+		}
+		le := binary.LittleEndian
+		if le.Uint32(n.head) != sigLocal {
+			n.done = true
+			break
+		}
+		packed := int64(le.Uint32(n.head[18:]))
+		n.claimed += int64(le.Uint32(n.head[22:]))
+		n.packed += packed
+		n.skip = int64(le.Uint16(n.head[26:])) + int64(le.Uint16(n.head[28:])) + packed
+		n.head = n.head[:0]
+		if le.Uint16(n.head[:localSize][6:])&flagDescriptor != 0 {
+			n.done = true // its sizes stand behind it
+		}
+	}
+	return length, nil
+}
+
+func (n *nestedScan) bomb() bool {
+	return n.claimed > bombFrom && n.claimed > n.packed*bombRatio
 }
