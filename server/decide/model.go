@@ -6,6 +6,7 @@
 package decide
 
 import (
+	"sync/atomic"
 	"time"
 
 	"capstan/core/capgo"
@@ -52,6 +53,10 @@ type Bundle struct {
 	// key. It is never offered: devices hear that they are up to date.
 	Unverified bool
 	Manifest   []ManifestFile
+
+	// encoded is the manifest as JSON in each form of hash, made when it is
+	// first offered: thousands of files are not written out for every device.
+	encoded [formV3 + 1]atomic.Pointer[[]byte]
 }
 
 // ManifestFile is one file of a delta update in the server's storage.

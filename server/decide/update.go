@@ -28,6 +28,11 @@ type Verdict struct {
 	// Bundle is the one that was weighed; nil when none was, or the store build.
 	Bundle    *Bundle
 	InRollout bool
+
+	// delta says that the bundle's delta files belong into the offer, with
+	// their hashes in this form.
+	delta bool
+	form  form
 }
 
 // Reasons that are not error codes of an answer.
@@ -49,7 +54,7 @@ const (
 
 // Update decides what a device hears and writes down every check on the way.
 // app is nil for an unknown app. An offer of an object in the server's own
-// storage has no URL yet: see Verdict.Locate.
+// storage has no URL and no delta files yet: see Verdict.Locate.
 func Update(app *App, req capgo.UpdateRequest) Verdict {
 	d := decision{app: app, req: &req, trace: true}
 	d.run()
@@ -63,18 +68,37 @@ func Answer(app *App, req *capgo.UpdateRequest) Verdict {
 	return d.v
 }
 
-// Locate fills in the addresses of an offer's objects in the server's own
-// storage. url turns an object key into an absolute URL.
+// Locate completes an offer with what the server's own storage knows: the
+// zip's address and the delta files. url turns an object key into an absolute
+// URL.
 func (v *Verdict) Locate(url func(objectKey string) string) {
-	if v.Reason != ReasonOffered {
-		return
+	v.LocateZip(url)
+	if v.delta {
+		v.Answer.Manifest = v.Bundle.entries(v.form, url)
 	}
-	if v.Answer.URL == "" {
+}
+
+// LocateZip is Locate without the delta files; see ManifestJSON.
+func (v *Verdict) LocateZip(url func(objectKey string) string) {
+	if v.Reason == ReasonOffered && v.Answer.URL == "" {
 		v.Answer.URL = url(v.Bundle.ObjectKey)
 	}
-	for i := range v.Answer.Manifest {
-		v.Answer.Manifest[i].DownloadURL = url(v.Bundle.Manifest[i].ObjectKey)
+}
+
+// ManifestJSON is the list of delta files that belongs into the answer, encoded;
+// nil when there is none. It is made once for a bundle and shared: url must be
+// the same function at every call, and the bytes must not be changed.
+func (v *Verdict) ManifestJSON(url func(objectKey string) string) []byte {
+	if !v.delta {
+		return nil
 	}
+	kept := &v.Bundle.encoded[v.form]
+	if made := kept.Load(); made != nil {
+		return *made
+	}
+	made := capgo.AppendManifest(nil, v.Bundle.entries(v.form, url))
+	kept.Store(&made) // when two are first, either result will do
+	return made
 }
 
 // decision is one request on its way through the checks.
@@ -533,11 +557,11 @@ func (d *decision) offer() bool {
 			return d.noURL("bundle " + b.Name + " has no http address: " + b.ExternalURL)
 		}
 	case b.ObjectKey != "":
-		answer.Manifest = d.manifest()
+		d.v.delta = d.takesDelta()
 	case len(b.Manifest) == 0:
 		return d.noURL("bundle " + b.Name + " has no content")
 	default:
-		if answer.Manifest = d.manifest(); answer.Manifest == nil {
+		if d.v.delta = d.takesDelta(); !d.v.delta {
 			return d.refuse("url", capgo.UpdateAnswer{Error: capgo.CodeNoBundle, Message: "Cannot get bundle"}, func() string {
 				return "bundle " + b.Name + " is delta files only, and plugin " + d.req.PluginVersion + " cannot take those"
 			})
@@ -585,25 +609,35 @@ func (d *decision) checksum() (value string, ok bool) {
 	return value, d.pass("checksum", func() string { return "the signed checksum goes out in the form of plugin " + d.req.PluginVersion })
 }
 
-// manifest lists the delta files, without addresses; nil when the plugin
-// cannot take them or a file's hash is not on record in the plugin's form.
-func (d *decision) manifest() []capgo.ManifestEntry {
+// takesDelta tells whether delta files go into the offer: the plugin can take
+// them and every file's hash is on record in the plugin's form.
+func (d *decision) takesDelta() bool {
 	b := d.v.Bundle
 	if len(b.Manifest) == 0 || !readsManifest(d.plugin) {
-		return nil
+		return false
 	}
-	want := signedForm(d.plugin)
+	d.v.form = signedForm(d.plugin)
+	for i := range b.Manifest {
+		f := &b.Manifest[i]
+		if (d.app.KeyID != "" || f.signed()) && d.v.form.pick(f.FileHash, f.FileHashV2, f.FileHashV3) == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// signed tells whether the hash is on record in signed forms of its own.
+func (f *ManifestFile) signed() bool { return f.FileHashV2 != "" || f.FileHashV3 != "" }
+
+// entries lists the delta files with their hashes in the form wanted.
+func (b *Bundle) entries(want form, url func(objectKey string) string) []capgo.ManifestEntry {
 	entries := make([]capgo.ManifestEntry, len(b.Manifest))
 	for i := range b.Manifest {
 		f := &b.Manifest[i]
-		hash := f.FileHash
-		if d.app.KeyID != "" || f.FileHashV2 != "" || f.FileHashV3 != "" {
-			hash = want.pick(f.FileHash, f.FileHashV2, f.FileHashV3)
+		entries[i] = capgo.ManifestEntry{FileName: f.FileName, FileHash: f.FileHash, DownloadURL: url(f.ObjectKey)}
+		if f.signed() {
+			entries[i].FileHash = want.pick(f.FileHash, f.FileHashV2, f.FileHashV3)
 		}
-		if hash == "" {
-			return nil
-		}
-		entries[i] = capgo.ManifestEntry{FileName: f.FileName, FileHash: hash}
 	}
 	return entries
 }

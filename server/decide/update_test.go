@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -378,6 +379,18 @@ func TestManifest(t *testing.T) {
 			if v.Answer.Manifest != nil && len(v.Answer.Manifest) == 0 {
 				t.Error("an empty manifest selects the delta path")
 			}
+			var encoded []capgo.ManifestEntry
+			for range 2 { // made, then kept
+				encoded = nil
+				if raw := v.ManifestJSON(func(key string) string { return "at:" + key }); raw != nil {
+					if err := json.Unmarshal(raw, &encoded); err != nil {
+						t.Error(err)
+					}
+				}
+				if !reflect.DeepEqual(encoded, v.Answer.Manifest) {
+					t.Errorf("encoded %+v, want %+v", encoded, v.Answer.Manifest)
+				}
+			}
 		})
 	}
 }
@@ -469,8 +482,8 @@ func TestSignedApp(t *testing.T) {
 					continue
 				}
 				offered++
-				if v.Answer.SessionKey == "" || shapeOf(v.Answer.Checksum) == formNone || v.Answer.Manifest != nil {
-					t.Fatalf("plugin %s, bundle %+v: offered %+v", plugin, *b, v.Answer)
+				if v.Answer.SessionKey == "" || shapeOf(v.Answer.Checksum) == formNone || v.delta {
+					t.Fatalf("plugin %s, bundle %+v: offered %+v", plugin, b, v.Answer)
 				}
 			}
 		}

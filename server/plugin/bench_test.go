@@ -259,3 +259,21 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkManifest is an offer with five thousand delta files, the handler alone.
+func BenchmarkManifest(b *testing.B) {
+	f := newFleet(1)
+	app := f.apps["com.example.app0"]
+	for _, bundle := range app.Bundles {
+		for i := range 5000 {
+			bundle.Manifest = append(bundle.Manifest, decide.ManifestFile{FileName: fmt.Sprintf("assets/chunk-%d.js", i), FileHash: "h",
+				FileHashV2: strings.Repeat("2", 344), FileHashV3: strings.Repeat("3", 512), ObjectKey: fmt.Sprintf("com.example.app0/delta/%d", i)})
+		}
+	}
+	h := f.handler()
+	body := checkBodies(1, 1)[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(discard{}, httptest.NewRequest(http.MethodPost, "/updates", strings.NewReader(body)))
+	}
+}

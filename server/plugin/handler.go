@@ -151,6 +151,21 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Write(body) //nolint:errcheck // the device is gone; nobody is left to tell
 }
 
+// writeWithManifest writes an offer and, as its last member, the delta files,
+// which may be megabytes and are not copied.
+func writeWithManifest(w http.ResponseWriter, offer, manifest []byte) {
+	const member = `,"manifest":`
+	offer = append(offer[:len(offer)-1], member...)
+	header := w.Header()
+	header["Content-Type"] = contentType
+	header["Content-Length"] = []string{strconv.Itoa(len(offer) + len(manifest) + 1)}
+	for _, part := range [...][]byte{offer, manifest, {'}'}} {
+		if _, err := w.Write(part); err != nil {
+			return // the device is gone
+		}
+	}
+}
+
 // writeValue is for answers off the hot path.
 func writeValue(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
@@ -263,10 +278,14 @@ func (h *Handler) update(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := decide.Answer(app, &req)
-	v.Locate(h.ObjectURL)
+	v.LocateZip(h.ObjectURL)
 	buf := buffers.Get().(*[]byte)
 	*buf = capgo.AppendAnswer((*buf)[:0], &v.Answer)
-	writeJSON(w, v.Status, *buf)
+	if manifest := v.ManifestJSON(h.ObjectURL); manifest != nil {
+		writeWithManifest(w, *buf, manifest)
+	} else {
+		writeJSON(w, v.Status, *buf)
+	}
 	putBuffer(buf)
 	if v.Alarm != "" {
 		alarm := v // a copy, so that v itself can stay off the heap

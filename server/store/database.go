@@ -35,7 +35,7 @@ type database struct {
 
 // connect opens target, a SQLite file or a postgres:// URL.
 func connect(ctx context.Context, target string) (*database, error) {
-	if strings.HasPrefix(target, "postgres://") || strings.HasPrefix(target, "postgresql://") {
+	if IsPostgres(target) {
 		return connectPostgres(ctx, target)
 	}
 	return connectSQLite(ctx, strings.TrimPrefix(target, "sqlite://"))

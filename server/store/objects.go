@@ -54,3 +54,11 @@ func (s *Store) ForgetObject(ctx context.Context, name, urlSuffix string) error 
 		return t.exec(ctx, `DELETE FROM objects WHERE name = $1`, name)
 	})
 }
+
+// ObjectNames lists the names of all objects that are known.
+func (s *Store) ObjectNames(ctx context.Context) ([]string, error) {
+	return collect(ctx, s.db.read, query{text: `SELECT name FROM objects ORDER BY name`}, func(row scanner) (string, error) {
+		var name string
+		return name, row.Scan(&name)
+	})
+}

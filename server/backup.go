@@ -1,0 +1,317 @@
+package server
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capstan/core/failure"
+	"capstan/server/store"
+)
+
+// A backup is a tar file: capstan.db, the objects below objects/, and last
+// manifest.json, which names every file with its hash. A backup that was cut
+// short has no manifest, and is refused.
+const (
+	databaseFile  = "capstan.db"
+	objectsFolder = "objects"
+	manifestFile  = "manifest.json"
+	backupFormat  = 1
+)
+
+// BackupReport says what a backup holds.
+type BackupReport struct {
+	Format       int           `json:"format"`
+	Created      time.Time     `json:"created"`
+	AuditEntries int64         `json:"audit_entries"`
+	AuditHead    string        `json:"audit_head"` // hash of the newest entry
+	Files        []BackupEntry `json:"files"`
+	// Missing are objects that the database knows and the folder lacks.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// BackupEntry is one file of a backup.
+type BackupEntry struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"` // hex
+}
+
+// Size is the sum of the files in bytes.
+func (r BackupReport) Size() (total int64) {
+	for _, f := range r.Files {
+		total += f.Size
+	}
+	return total
+}
+
+// Backup writes a data directory to w; the server may run meanwhile. The copy
+// of the database is verified, its audit chain included, before it is written.
+// objectsDir "" is objects in the data directory.
+func Backup(ctx context.Context, dataDir, objectsDir string, w io.Writer) (BackupReport, error) {
+	const op = "make backup"
+	report := BackupReport{Format: backupFormat, Created: time.Now().UTC()}
+	if objectsDir == "" {
+		objectsDir = filepath.Join(dataDir, objectsFolder)
+	}
+	temp, err := os.MkdirTemp(dataDir, ".backup-")
+	if err != nil {
+		return report, failure.Wrap(err, failure.NotFound, "data_dir", op, "name the server's data directory with --data")
+	}
+	defer os.RemoveAll(temp)
+	copied := filepath.Join(temp, databaseFile)
+	if err := store.CopySQLite(ctx, filepath.Join(dataDir, databaseFile), copied); err != nil {
+		return report, err
+	}
+	names, err := inspectCopy(ctx, copied, &report)
+	if err != nil {
+		return report, err
+	}
+	out := tar.NewWriter(w)
+	if err := addFile(ctx, out, &report, copied, databaseFile); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+	}
+	if err := addObjects(ctx, out, &report, objectsDir); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+	}
+	held := map[string]bool{}
+	for _, f := range report.Files {
+		held[f.Name] = true
+	}
+	for _, name := range names {
+		if !held[objectsFolder+"/"+name] {
+			report.Missing = append(report.Missing, name)
+		}
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return report, err
+	}
+	if err := out.WriteHeader(&tar.Header{Name: manifestFile, Mode: 0o600, Size: int64(len(text)), ModTime: report.Created, Format: tar.FormatPAX}); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+	}
+	if _, err := out.Write(text); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+	}
+	return report, failure.Wrap(out.Close(), failure.Failed, "backup_failed", op, "")
+}
+
+// inspectCopy verifies a copied database as a server would read it, and lists
+// the objects that it knows.
+func inspectCopy(ctx context.Context, path string, report *BackupReport) ([]string, error) {
+	s, err := store.Open(ctx, path, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if report.AuditEntries, report.AuditHead, err = s.VerifyAudit(ctx); err != nil {
+		return nil, err
+	}
+	return s.ObjectNames(ctx)
+}
+
+func addObjects(ctx context.Context, out *tar.Writer, report *BackupReport, dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if entry.IsDir() {
+			if name == incoming {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !entry.Type().IsRegular() || !validName(name) {
+			return nil // not an object
+		}
+		return addFile(ctx, out, report, path, objectsFolder+"/"+name)
+	})
+}
+
+func addFile(ctx context.Context, out *tar.Writer, report *BackupReport, path, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	header := &tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime().UTC().Truncate(time.Second), Format: tar.FormatPAX}
+	if err := out.WriteHeader(header); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(file, info.Size()))
+	if err != nil {
+		return err
+	}
+	if n != info.Size() {
+		return fmt.Errorf("%s became shorter while it was read", name)
+	}
+	report.Files = append(report.Files, BackupEntry{Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))})
+	return nil
+}
+
+// Restore reads a backup into a data directory that holds no database. Every
+// file is checked against the manifest and the database against its own tests
+// before the database gets its name: a restore that failed leaves nothing that
+// a server would start on. Codes data_dir_in_use, backup_damaged.
+func Restore(ctx context.Context, r io.Reader, dataDir string) (BackupReport, error) {
+	const op = "restore backup"
+	var report BackupReport
+	if _, err := os.Stat(filepath.Join(dataDir, databaseFile)); err == nil {
+		return report, failure.Newf(failure.Conflict, "data_dir_in_use", op, "restore into an empty folder, then start the server on it", "%s holds a server's data", dataDir)
+	}
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "data_dir", op, "choose a folder that this user may write to, with --data")
+	}
+	root, err := os.OpenRoot(dataDir)
+	if err != nil {
+		return report, failure.Wrap(err, failure.Failed, "data_dir", op, "")
+	}
+	defer root.Close()
+	const pending = databaseFile + ".restoring"
+	defer func() {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			_ = root.Remove(pending + suffix)
+		}
+	}()
+	if report, err = unpackBackup(ctx, tar.NewReader(r), root, pending); err != nil {
+		return report, err
+	}
+	path := filepath.Join(dataDir, pending)
+	if err := store.CheckSQLite(ctx, path); err != nil {
+		return report, err
+	}
+	inside := report
+	if _, err := inspectCopy(ctx, path, &inside); err != nil {
+		return report, err
+	}
+	if inside.AuditHead != report.AuditHead || inside.AuditEntries != report.AuditEntries {
+		return report, damaged("the audit in the database is not the one that was backed up")
+	}
+	if err := root.Rename(pending, databaseFile); err != nil {
+		return report, failure.Wrap(err, failure.Failed, "restore_failed", op, "")
+	}
+	return report, nil
+}
+
+func damaged(why string) error {
+	return failure.New(failure.Verification, "backup_damaged", "restore backup", why, "use another backup")
+}
+
+// unpackBackup writes the files of a backup and compares them with its manifest.
+func unpackBackup(ctx context.Context, in *tar.Reader, root *os.Root, pending string) (BackupReport, error) {
+	var report BackupReport
+	found := map[string]BackupEntry{}
+	for {
+		if err := ctx.Err(); err != nil {
+			return report, err
+		}
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return report, damaged("the backup was cut short: it has no manifest")
+		}
+		if err != nil {
+			return report, damaged("the file is not a whole tar file")
+		}
+		if header.Typeflag != tar.TypeReg {
+			return report, damaged("the backup holds something that is not a file")
+		}
+		if header.Name == manifestFile {
+			return readManifest(in, header.Size, found)
+		}
+		to := pending
+		if object, ok := strings.CutPrefix(header.Name, objectsFolder+"/"); ok {
+			if !validName(object) {
+				return report, damaged("the backup holds a file that is not an object")
+			}
+			to = header.Name
+		} else if header.Name != databaseFile {
+			return report, damaged("the backup holds a file that does not belong there")
+		}
+		if _, twice := found[header.Name]; twice {
+			return report, damaged("the backup holds a file twice")
+		}
+		sum, err := writeRestored(root, to, in)
+		if err != nil {
+			return report, err
+		}
+		found[header.Name] = BackupEntry{Name: header.Name, Size: header.Size, SHA256: sum}
+	}
+}
+
+// maxManifest bounds the manifest in bytes: some hundred bytes a file.
+const maxManifest = 1 << 30
+
+func readManifest(in io.Reader, size int64, found map[string]BackupEntry) (report BackupReport, err error) {
+	if size > maxManifest {
+		return report, damaged("the manifest is too large")
+	}
+	if err := json.NewDecoder(in).Decode(&report); err != nil {
+		return report, damaged("the manifest cannot be read")
+	}
+	if report.Format != backupFormat {
+		return report, damaged("the backup was made by another version")
+	}
+	if len(report.Files) != len(found) {
+		return report, damaged("the backup does not hold the files that its manifest names")
+	}
+	for _, f := range report.Files {
+		if found[f.Name] != f {
+			return report, damaged("a file of the backup was changed")
+		}
+	}
+	if _, ok := found[databaseFile]; !ok {
+		return report, damaged("the backup holds no database")
+	}
+	return report, nil
+}
+
+func writeRestored(root *os.Root, name string, in io.Reader) (string, error) {
+	failed := func(err error) error {
+		return failure.Wrap(err, failure.Failed, "restore_failed", "restore backup", "see the volume of the data directory")
+	}
+	if dir := filepath.Dir(name); dir != "." {
+		if err := root.MkdirAll(dir, 0o700); err != nil {
+			return "", failed(err)
+		}
+	}
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", failed(err)
+	}
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(file, sum), in)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		_ = file.Close()
+		return "", damaged("the backup was cut short")
+	}
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return "", failed(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
