@@ -220,6 +220,9 @@ func wrongType(op, got, want string) error {
 
 // clean makes text from outside fit for a message: short, one line, printable.
 func clean(s string) string {
+	if strings.Contains(s, "PRIVATE KEY") || strings.Contains(s, "AGE-SECRET-KEY-") {
+		return "(a secret)" // somebody put one where a name belongs
+	}
 	s = strings.Map(func(r rune) rune {
 		if r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
 			return ' '

@@ -59,6 +59,7 @@ type Ring struct {
 
 	mu       sync.Mutex
 	volatile []Record // of keys in memory: they are not written down
+	compared map[Ref]bool
 }
 
 // NewRing opens the ring whose index and key files are in dir. Nothing is
@@ -81,7 +82,7 @@ func NewRing(dir string, o Options) (*Ring, error) {
 		o.testOnlyKeyring = systemKeyring{}
 	}
 	d := disk{fault: o.testOnlyFault}
-	r := &Ring{dir: dir, opts: o, disk: d, now: func() time.Time { return o.Now().UTC().Truncate(time.Second) }}
+	r := &Ring{dir: dir, opts: o, disk: d, compared: map[Ref]bool{}, now: func() time.Time { return o.Now().UTC().Truncate(time.Second) }}
 	r.index = index{dir: dir, disk: d}
 	r.keyring = newKeyringStore(o.testOnlyKeyring, o.KeyringDeadline, o.Waiting)
 	r.files = newFileStore(filepath.Join(dir, "keys"), o.WorkFactor, o.Passphrase, o.NewPassphrase, d)
@@ -198,10 +199,8 @@ func (r *Ring) record(appID string, kind Kind, scheme Scheme, key *rsa.PrivateKe
 func (r *Ring) keep(ctx context.Context, op string, store Store, rec Record, key *rsa.PrivateKey) (Record, error) {
 	ref := rec.Ref()
 	rec.Location = store.Location(ref)
-	if known, err := r.known(); err != nil {
+	if err := r.vacant(ctx, op, ref); err != nil {
 		return Record{}, err
-	} else if position(known, ref) >= 0 {
-		return Record{}, exists(op, ref, "the index")
 	}
 	if rec.Store != Memory {
 		err := r.index.change(ctx, func(c *contents) error {
@@ -223,6 +222,36 @@ func (r *Ring) keep(ctx context.Context, op string, store Store, rec Record, key
 	return rec, nil
 }
 
+// vacant refuses a key that is recorded and in its store. One that is recorded
+// and gone from there may be stored again: that is how a lost one is restored.
+func (r *Ring) vacant(ctx context.Context, op string, ref Ref) error {
+	known, err := r.known()
+	if err != nil {
+		return err
+	}
+	i := position(known, ref)
+	if i < 0 {
+		return nil
+	}
+	there, err := r.holds(ctx, known[i])
+	if err != nil {
+		return err
+	}
+	if there {
+		return exists(op, ref, known[i].Location)
+	}
+	return nil
+}
+
+// holds reports whether a recorded key is still in its store.
+func (r *Ring) holds(ctx context.Context, rec Record) (bool, error) {
+	store, err := r.store(rec)
+	if err != nil {
+		return false, err
+	}
+	return store.Has(ctx, rec.Ref())
+}
+
 // storeAndCompare puts the private half into the store and reads it back. On a
 // definite failure the note in the index goes too; where the store's state is
 // not known (a deadline, a cancellation) the note stays for settle to look at.
@@ -233,6 +262,9 @@ func (r *Ring) storeAndCompare(ctx context.Context, op string, store Store, ref 
 		back, err = store.Get(ctx, ref)
 		defer clear(back)
 		if err == nil && subtle.ConstantTimeCompare(back, pem) == 1 {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.compared[ref] = true
 			return nil
 		}
 		if err == nil {
@@ -555,8 +587,13 @@ func (r *Ring) WritePublic(ctx context.Context, rec Record, dir string) (path st
 	if err := PublicFileFree(dir, rec.PublicPEM); err != nil {
 		return "", err
 	}
-	if err := r.Check(ctx, rec); err != nil {
-		return "", err
+	r.mu.Lock()
+	compared := r.compared[rec.Ref()] // a key made just now was read back already
+	r.mu.Unlock()
+	if !compared {
+		if err := r.Check(ctx, rec); err != nil {
+			return "", err
+		}
 	}
 	unlock, err := lock(ctx, r.dir, createLock)
 	if err != nil {

@@ -503,7 +503,7 @@ func TestWritePublic(t *testing.T) {
 	}
 	empty := t.TempDir()
 	os.Remove(rec.Location)
-	if _, err := ring.WritePublic(t.Context(), rec, empty); !errors.Is(err, ErrNotFound) {
+	if _, err := testRingIn(t, ring.dir, Options{}).WritePublic(t.Context(), rec, empty); !errors.Is(err, ErrNotFound) {
 		t.Errorf("without the private half: %v", err)
 	}
 	if left, _ := os.ReadDir(empty); len(left) != 0 {
