@@ -25,9 +25,14 @@ func checkConfig(_ context.Context, p *Project) []Finding {
 	name := filepath.Base(p.ConfigPath)
 	if problem := p.file.Strict(); problem != "" {
 		f := Finding{Code: "config_not_strict_json", Level: Block, Text: problem,
-			Hint: "remove comments, trailing commas and a byte order mark, or rename it to capacitor.config.ts with: export default { … }"}
+			Hint: "remove comments and trailing commas, or rename it to capacitor.config.ts with: export default { … }"}
 		f.Fix = p.fixTrailingCommas()
 		found = append(found, f)
+	}
+	if p.file.Strict() == "" && p.ConfigError == nil {
+		for _, warning := range p.Warnings {
+			found = append(found, Finding{Code: "config_export", Level: Block, Text: warning, Hint: "export the object itself: as default from a .ts file, as module.exports from a .js file"})
+		}
 	}
 	if p.ConfigError != nil {
 		hint := failure.HintOf(p.ConfigError)
@@ -48,10 +53,11 @@ func checkConfig(_ context.Context, p *Project) []Finding {
 }
 
 // fixTrailingCommas repairs a config that is not strict JSON only because of
-// commas before closing brackets or a byte order mark. Comments are left to a
-// person: removing them loses something.
+// commas before closing brackets. Comments are left to a person: removing them
+// loses something.
 func (p *Project) fixTrailingCommas() *Fix {
 	text := bytes.TrimPrefix(p.file.Text, []byte("\xef\xbb\xbf"))
+	mark := p.file.Text[:len(p.file.Text)-len(text)]
 	tree, err := hujson.Parse(bytes.Clone(text))
 	if err != nil {
 		return nil
@@ -80,7 +86,7 @@ func (p *Project) fixTrailingCommas() *Fix {
 			fixed[at] = 0
 		}
 	}
-	fixed = bytes.ReplaceAll(fixed, []byte{0}, nil)
+	fixed = append(bytes.Clone(mark), bytes.ReplaceAll(fixed, []byte{0}, nil)...)
 	next, err := p.file.WithText(fixed)
 	if err != nil || next.Strict() != "" {
 		return nil

@@ -80,6 +80,7 @@ func TestDoctorCodes(t *testing.T) {
 	}{
 		{"healthy", change{}, nil, OK},
 		{"comments in JSON", change{raw: "{\n // no\n \"appId\": \"com.acme.shop\",\n \"webDir\": \"dist\"\n}\n"}, []string{"config_not_strict_json", "public_key_missing", "update_url_vendor", "public_key_not_synced_android"}, Block},
+		{"function export", change{files: map[string]string{"capacitor.config.json": "-", "capacitor.config.ts": "export default () => ({ appId: 'com.acme.shop', webDir: 'dist' })"}}, []string{"config_export", "public_key_missing", "update_url_vendor", "public_key_not_synced_android"}, Block},
 		{"two configs", change{files: map[string]string{"capacitor.config.ts": "export default " + "{ appId: 'com.acme.shop', webDir: 'dist' }"}}, []string{"config_shadowed", "public_key_missing", "update_url_vendor", "public_key_not_synced_android"}, Block},
 		{"no app id", change{config: map[string]any{"appId": nil}}, []string{"app_id_missing"}, Block},
 		{"template id", change{config: map[string]any{"appId": "io.ionic.starter"}}, []string{"native_app_id_differs", "app_id_placeholder"}, Warn},
@@ -287,7 +288,7 @@ func TestDoctorFixesTrailingCommas(t *testing.T) {
 	if err := f.Fix.Apply(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	want := "{\r\n\t\"appId\": \"com.acme.shop\",\r\n\t\"list\": [1, [2 ] ],\r\n\t\"plugins\": {\r\n\t\t\"CapacitorUpdater\": {\r\n\t\t\t\"updateUrl\": \"https://a,}/\"\r\n\t\t}\r\n\t}\r\n}\r\n"
+	want := "\xef\xbb\xbf{\r\n\t\"appId\": \"com.acme.shop\",\r\n\t\"list\": [1, [2 ] ],\r\n\t\"plugins\": {\r\n\t\t\"CapacitorUpdater\": {\r\n\t\t\t\"updateUrl\": \"https://a,}/\"\r\n\t\t}\r\n\t}\r\n}\r\n"
 	if got := readText(p.ConfigPath); got != want {
 		t.Errorf("got %q", got)
 	}

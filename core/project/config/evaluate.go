@@ -67,20 +67,18 @@ func (f *File) evaluateJSON() (Value, error) {
 // Strict is empty when Capacitor can parse the file, else it says what is in
 // the way. It is about JSON alone; scripts are always strict.
 func (f *File) Strict() string {
-	if f.Language != JSON || json.Valid(f.Text) {
+	text := bytes.TrimPrefix(f.Text, byteOrderMark) // Capacitor drops it too
+	if f.Language != JSON || json.Valid(text) {
 		return ""
-	}
-	if bytes.HasPrefix(f.Text, byteOrderMark) {
-		return f.name() + " starts with a byte order mark: Capacitor cannot parse it and takes the config for empty"
 	}
 	what, line := "is not strict JSON", 1
 	var syntax *json.SyntaxError
-	if errors.As(json.Unmarshal(f.Text, new(any)), &syntax) {
-		at := int(min(syntax.Offset, int64(len(f.Text))))
-		line += bytes.Count(f.Text[:at], []byte("\n"))
+	if errors.As(json.Unmarshal(text, new(any)), &syntax) {
+		at := int(min(syntax.Offset, int64(len(text))))
+		line += bytes.Count(text[:at], []byte("\n"))
 		what = "is not strict JSON (" + syntax.Error() + ")"
 		if at > 0 {
-			switch f.Text[at-1] {
+			switch text[at-1] {
 			case '/':
 				what = "has a comment"
 			case '}', ']':

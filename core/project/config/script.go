@@ -270,7 +270,7 @@ func (f *File) execute(vm *goja.Runtime, code string, env Environment) (Value, e
 	if err != nil {
 		return Value{}, failure.New(failure.Failed, "config_not_object", "evaluate "+f.name(), "the default export is not an object", "export the config object as default")
 	}
-	return Value{Object: object, Env: sortedKeys(s.seen)}, nil
+	return Value{Object: object, Env: sortedKeys(s.seen), Warnings: s.warnings}, nil
 }
 
 // thrown is the failure for an exception that the script did not catch.
@@ -294,6 +294,8 @@ type sandbox struct {
 	seen    map[string]bool
 	dir     string
 	refused error // first thing that the script wanted and did not get
+
+	warnings []string
 }
 
 func (s *sandbox) install() {
@@ -314,15 +316,19 @@ func (s *sandbox) install() {
 	_ = vm.Set("console", console)
 }
 
-// export reads the default export: an object, a function that makes one, or a
-// promise of one that needs no waiting. It gives the object as JSON.
+// export reads the default export: an object, or a promise of one that needs no
+// waiting. It gives the object as JSON. A function that makes the object and a
+// default export of a .js file are read too, with a warning: Capacitor 8 does not.
 func (s *sandbox) export(exported goja.Value) (string, error) {
 	if o, ok := exported.(*goja.Object); ok {
-		if d := o.Get("default"); d != nil && !goja.IsUndefined(d) {
-			exported = d
+		if d := o.Get("default"); d != nil && !goja.IsUndefined(d) && (s.file.Language == TypeScript || o.Get("appId") == nil) {
+			if exported = d; s.file.Language == JavaScript {
+				s.warnings = append(s.warnings, s.file.name()+" has a default export, and for .js files Capacitor reads module.exports alone: it takes the config for empty")
+			}
 		}
 	}
 	if call, ok := goja.AssertFunction(exported); ok {
+		s.warnings = append(s.warnings, s.file.name()+" exports a function, which Capacitor does not call: it takes the config for empty")
 		var err error
 		if exported, err = call(goja.Undefined()); err != nil {
 			return "", err
