@@ -24,8 +24,8 @@ type rule struct {
 var onlyBy = []rule{
 	{"github.com/zalando/go-keyring", []string{"core/keys/...", "internal/keyringtest/..."}},
 	{"modernc.org/sqlite/...", []string{"server/store/..."}},
-	{"github.com/jackc/pgx/...", []string{"server/store/..."}},
-	{"database/sql/...", []string{"server/store/..."}},
+	{"github.com/jackc/pgx/...", []string{"server/store/...", "internal/servertest/..."}},
+	{"database/sql/...", []string{"server/store/...", "internal/servertest/..."}},
 	{"gocloud.dev/...", []string{"core/remote/storage/..."}},
 	{"github.com/minio/minio-go/...", []string{"core/remote/storage/..."}},
 	{"github.com/aws/...", []string{"core/remote/storage/..."}},

@@ -82,7 +82,7 @@ channel at it. A journal is kept: after any kind of stop, --resume continues.`,
 			if dryRun {
 				return c.dryRun(ctx, w, plan)
 			}
-			return c.runRelease(ctx, w, plan)
+			return c.runRelease(ctx, w, plan, true)
 		},
 	}
 	flags.add(command)
@@ -127,7 +127,7 @@ decrypted and proven first, and a signed checksum that is not given is made from
 			} else if external.SessionKey != "" || external.Checksum != "" {
 				return failure.New(failure.Usage, "external_missing", "register the bundle", "a session key or checksum without an object", "name the object's address with --external")
 			}
-			return c.runRelease(ctx, w, plan)
+			return c.runRelease(ctx, w, plan, false)
 		},
 	}
 	flags.add(command)
@@ -138,12 +138,13 @@ decrypted and proven first, and a signed checksum that is not given is made from
 	return command
 }
 
-func (c *Command) runRelease(ctx context.Context, w *workspace.Workspace, plan release.Plan) error {
+// runRelease runs a plan; events says whether --json prints its events too.
+func (c *Command) runRelease(ctx context.Context, w *workspace.Workspace, plan release.Plan, events bool) error {
 	pipeline, err := w.Pipeline()
 	if err != nil {
 		return err
 	}
-	result, err := pipeline.Run(ctx, plan, c.eventPrinter(true).print)
+	result, err := pipeline.Run(ctx, plan, c.eventPrinter(events).print)
 	return c.released(w, result, err)
 }
 

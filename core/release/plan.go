@@ -27,9 +27,11 @@ type Plan struct {
 	PublicKey string `json:"public_key,omitempty"`
 	// PluginVersion is what the project has installed; the proof always covers it.
 	PluginVersion string `json:"plugin_version,omitempty"`
-	// UpdateURL is where devices ask. When set, the release ends by asking
-	// there as a device would and installing what comes.
+	// UpdateURL is where a capstan server answers devices, AppUpdateURL where the
+	// app is configured to ask. The release ends by asking as a device would and
+	// installing what comes: at a capstan server itself, else where the app asks.
 	UpdateURL        string `json:"update_url,omitempty"`
+	AppUpdateURL     string `json:"app_update_url,omitempty"`
 	MinUpdateVersion string `json:"min_update_version,omitempty"`
 	Link             string `json:"link,omitempty"`
 	Comment          string `json:"comment,omitempty"`

@@ -86,6 +86,7 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 		return err
 	}
 	outcome.Server = about.Server
+	r.checkUpdateURL(about)
 	app, err := r.Registry.App(ctx, plan.AppID)
 	if isClass(err, failure.NotFound) && plan.CreateApp {
 		if err = r.Registry.CreateApp(ctx, plan.AppID, plan.AppName); err == nil {
@@ -114,6 +115,17 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	}
 	outcome.Live, outcome.Revision = liveName(channel), channel.Revision
 	return nil
+}
+
+// checkUpdateURL notices an app that asks somebody else for its updates.
+func (r *run) checkUpdateURL(about capgo.About) {
+	asks, plan := r.plan().AppUpdateURL, r.plan()
+	if about.Server != "capstan" || asks == "" || asks == plan.UpdateURL || asks == about.PublicURL+"/updates" {
+		return
+	}
+	r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: bundle.LevelWarn, Code: "update_url_differs",
+		Text: fmt.Sprintf("the app asks %s for updates, this server answers at %s/updates", asks, about.PublicURL),
+		Hint: "set plugins.CapacitorUpdater.updateUrl, or make sure that the address leads here"})
 }
 
 // checkKey holds the plan's key against the one that the server has on record.
@@ -518,15 +530,15 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 // channel, installed. What it says is reported, and does not undo the promotion.
 func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, error) {
 	plan := r.plan()
-	if plan.UpdateURL == "" {
-		return nil, nil
-	}
 	asking := Asking{
-		UpdateURL: plan.UpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: string(publicKey(plan)),
+		UpdateURL: plan.AppUpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: string(publicKey(plan)),
 		NativeVersion: nativeVersion(plan), Running: previous, Want: plan.Version,
 	}
 	if r.state.Preflight.Server == "capstan" {
-		asking.StatsURL = StatsURL(plan.UpdateURL)
+		asking.UpdateURL, asking.StatsURL = plan.UpdateURL, StatsURL(plan.UpdateURL)
+	}
+	if asking.UpdateURL == "" {
+		return nil, nil
 	}
 	result, err := Ask(ctx, asking, r.emit)
 	if errors.Is(err, context.Canceled) {

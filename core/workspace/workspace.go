@@ -131,7 +131,10 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 		}
 		plan.Dir = dir
 	}
-	plan.UpdateURL = w.UpdateURL()
+	plan.UpdateURL = w.serverUpdateURL()
+	if w.Project != nil {
+		plan.AppUpdateURL = w.Project.UpdateURL
+	}
 	if r.Plain {
 		return plan, nil
 	}
@@ -165,12 +168,26 @@ func (w *Workspace) key(ctx context.Context, appID, keyID string) (keys.Record, 
 	return record, nil
 }
 
-// UpdateURL is where the app's devices ask: what the project's configuration
-// says, else the server's own endpoint. "" when there is neither.
-func (w *Workspace) UpdateURL() string {
-	if w.Project != nil && w.Project.UpdateURL != "" {
-		return w.Project.UpdateURL
+// UpdateURL is where to ask as a device: at a capstan server itself, else where
+// the app is configured to ask. "" when there is neither.
+func (w *Workspace) UpdateURL(ctx context.Context) (string, error) {
+	if w.Registry != nil {
+		about, err := w.Registry.About(ctx)
+		if err != nil {
+			return "", err
+		}
+		if about.Server == "capstan" {
+			return w.serverUpdateURL(), nil
+		}
 	}
+	if w.Project == nil {
+		return "", nil
+	}
+	return w.Project.UpdateURL, nil
+}
+
+// serverUpdateURL is the update endpoint of a capstan server.
+func (w *Workspace) serverUpdateURL() string {
 	if w.Config.Target.Server == "" {
 		return ""
 	}

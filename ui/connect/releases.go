@@ -124,12 +124,16 @@ func (p prober) Check(ctx context.Context, appID, channel string, emit func(rele
 	if live.Version != nil {
 		native = release.JustBelow(live.Version.Name)
 	}
+	address, err := p.workspace.UpdateURL(ctx)
+	if err != nil {
+		return release.DeviceResult{}, err
+	}
 	var stats string
 	if p.workspace.Registry.Can(ctx, capgo.CapEvents) {
-		stats = release.StatsURL(p.workspace.UpdateURL())
+		stats = release.StatsURL(address)
 	}
 	return release.Ask(ctx, release.Asking{
 		NativeVersion: native, StatsURL: stats,
-		UpdateURL: p.workspace.UpdateURL(), AppID: appID, Channel: channel, PluginVersion: pluginVersion, PublicKey: record.PublicPEM,
+		UpdateURL: address, AppID: appID, Channel: channel, PluginVersion: pluginVersion, PublicKey: record.PublicPEM,
 	}, emit)
 }
