@@ -85,24 +85,30 @@ func AppendAnswer(dst []byte, a *UpdateAnswer) []byte {
 	dst = AppendString(dst, a.SessionKey)
 	dst = appendMember(dst, "checksum", a.Checksum)
 	if len(a.Manifest) > 0 {
-		dst = append(dst, `,"manifest":[`...)
-		for i := range a.Manifest {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, `{"file_name":`...)
-			dst = AppendString(dst, a.Manifest[i].FileName)
-			dst = append(dst, `,"file_hash":`...)
-			dst = AppendString(dst, a.Manifest[i].FileHash)
-			dst = append(dst, `,"download_url":`...)
-			dst = AppendString(dst, a.Manifest[i].DownloadURL)
-			dst = append(dst, '}')
-		}
-		dst = append(dst, ']')
+		dst = append(dst, `,"manifest":`...)
+		dst = AppendManifest(dst, a.Manifest)
 	}
 	dst = appendMember(dst, "link", a.Link)
 	dst = appendMember(dst, "comment", a.Comment)
 	return append(dst, '}')
+}
+
+// AppendManifest appends the JSON of a list of delta files.
+func AppendManifest(dst []byte, files []ManifestEntry) []byte {
+	dst = append(dst, '[')
+	for i := range files {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"file_name":`...)
+		dst = AppendString(dst, files[i].FileName)
+		dst = append(dst, `,"file_hash":`...)
+		dst = AppendString(dst, files[i].FileHash)
+		dst = append(dst, `,"download_url":`...)
+		dst = AppendString(dst, files[i].DownloadURL)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 func appendRefusal(dst []byte, a *UpdateAnswer) []byte {
