@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"capstan/core/bundle"
@@ -79,7 +82,7 @@ func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, plat
 		return nil, diskFailure(err)
 	}
 	defer os.RemoveAll(dir)
-	p := &proof{object: o, pem: publicPEM, dir: dir, file: filepath.Join(dir, "object"), say: say, known: map[Generation]Verdict{}}
+	p := &proof{object: o, pem: publicPEM, dir: dir, file: filepath.Join(dir, "object"), say: say, ios: slices.Contains(platforms, IOS), known: map[Generation]Verdict{}}
 	if err := p.common(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -111,6 +114,7 @@ type proof struct {
 	dir    string
 	file   string // the downloaded object
 	say    func(Step)
+	ios    bool                   // iPhones are among the devices
 	known  map[Generation]Verdict // versions that behave alike are tried once
 }
 
@@ -186,7 +190,32 @@ func (p *proof) fetch(ctx context.Context) error {
 		detail, code = fmt.Sprintf("%d bytes, as on record; the host answers no ranges, a broken download starts again", n), "ranges_missing"
 	}
 	p.say(Step{Name: "download", Detail: detail, OK: true, Code: code})
+	p.noteIOS(n)
 	return nil
+}
+
+// slowOnIOS is what a phone on a slow network fetches in the 25 s that iOS
+// gives a download: about 6 Mbit/s.
+const slowOnIOS = 20 << 20 // bytes
+
+// noteIOS says what keeps iPhones from an object that is good in itself. It
+// refuses nothing: the app's own settings decide.
+func (p *proof) noteIOS(size int64) {
+	if !p.ios {
+		return
+	}
+	if u, err := url.Parse(p.object.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		p.say(Step{Name: "ios", OK: true, Code: "http_url", Detail: "iOS refuses http unless the app's settings allow it; use https"})
+	}
+	if size > slowOnIOS {
+		p.say(Step{Name: "ios", OK: true, Code: "slow_on_ios",
+			Detail: fmt.Sprintf("iOS gives a download 25 s, which is short for %d MB; raise responseTimeout in the app's config", size>>20)})
+	}
+}
+
+func isLoopback(host string) bool {
+	address := net.ParseIP(host)
+	return host == "localhost" || address != nil && address.IsLoopback()
 }
 
 // answersRanges asks for the first byte alone.

@@ -202,3 +202,24 @@ func TestProveIsCancelled(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestProveNotesWhatSlowsIOS(t *testing.T) {
+	for _, c := range []struct {
+		url  string
+		size int64
+		ios  bool
+		want []string
+	}{
+		{"https://cdn.example.com/x.zip", 1 << 20, true, nil},
+		{"http://cdn.example.com/x.zip", 1 << 20, true, []string{"http_url"}},
+		{"http://127.0.0.1:9/x.zip", 1 << 20, true, nil},
+		{"https://cdn.example.com/x.zip", 30 << 20, true, []string{"slow_on_ios"}},
+		{"http://cdn.example.com/x.zip", 30 << 20, false, nil},
+	} {
+		var codes []string
+		p := &proof{object: Object{URL: c.url}, ios: c.ios, say: func(s Step) { codes = append(codes, s.Code) }}
+		if p.noteIOS(c.size); !slices.Equal(codes, c.want) {
+			t.Errorf("%s, %d bytes: %v", c.url, c.size, codes)
+		}
+	}
+}
