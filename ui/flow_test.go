@@ -1,48 +1,553 @@
 package ui
 
 import (
+	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/charmbracelet/colorprofile"
+
+	"capstan/core/capgo"
+	"capstan/core/failure"
+	"capstan/core/release"
+	"capstan/internal/tuitest"
+	"capstan/ui/views"
 )
 
-// A newcomer gets from the first screen to a live release with Enter and one
-// typed confirmation.
-func TestFirstRelease(t *testing.T) {
+// drive runs a script against the console on a desk in 80×24.
+func drive(t *testing.T, d func() *desk, set func(*Options, *desk), script func(term *tuitest.Terminal, d *desk)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk()
-		o := d.options()
-		o.Demo = true
+		desk := d()
+		o := desk.options()
+		if set != nil {
+			set(&o, desk)
+		}
 		term := open(t, o, 80, 24, true)
 		term.Wait(time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(4 * time.Second)
-		t.Log(term.Screen())
-		term.Wait(10 * time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		term.Type("production")
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(3 * time.Second)
-		t.Log(term.Screen())
-		term.Press("enter")
-		term.Wait(time.Second)
-		t.Log(term.Screen())
+		script(term, desk)
 		leave(t, term)
 	})
 }
+
+// A newcomer gets from the first screen to a live release, proven by a
+// simulated device, with Enter and one typed confirmation.
+func TestFirstRelease(t *testing.T) {
+	drive(t, newDesk, func(o *Options, _ *desk) { o.Demo = true }, func(term *tuitest.Terminal, d *desk) {
+		shot := func(name string) { tuitest.Golden(t, "first-release/"+name+".txt", term.Screen()) }
+		shot("1-welcome")
+		term.Press("enter")
+		term.Wait(time.Second)
+		shot("2-key")
+		term.Press("enter")
+		term.Wait(time.Second)
+		shot("3-key-made")
+		term.Press("enter")
+		term.Wait(7 * time.Second)
+		shot("4-folder")
+		term.Press("enter")
+		term.Wait(time.Second)
+		shot("5-plan")
+		term.Press("enter")
+		term.Wait(4 * time.Second)
+		shot("6-upload")
+		term.Until("waits for you", time.Minute)
+		shot("7-promote")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Type("production")
+		shot("8-confirm")
+		term.Press("enter")
+		term.Wait(3 * time.Second)
+		shot("9-live")
+		term.Has("1.0.0 is live on production", "took 1.0.0 at its next check")
+		term.Press("enter")
+		term.Wait(7 * time.Second)
+		shot("10-channel")
+		term.Has("you promoted 1.0.0")
+		if len(d.channels) != 1 || d.channels[0].Version.Name != "1.0.0" {
+			t.Errorf("the channel is %+v", d.channels)
+		}
+	})
+}
+
+// toRun gets the release screen of a busy app to the running pipeline.
+func toRun(term *tuitest.Terminal) {
+	term.Press("2")
+	term.Wait(time.Second)
+	term.Press("enter")
+	term.Wait(time.Second)
+	term.Press("enter")
+	term.Wait(3 * time.Second)
+	term.Has("uploading")
+}
+
+// ctrl+c while a job runs asks, with going on chosen beforehand; a second one forces.
+func TestCancelDuringUpload(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		toRun(term)
+		term.Press("ctrl+c")
+		term.Has("Cancel the job?", "▸  Cancel")
+		term.Wait(time.Second)
+		term.Press("enter") // the default: it goes on
+		term.HasNot("Cancel the job?")
+		term.Has("uploading")
+		term.Press("x")
+		term.Wait(time.Second)
+		term.Press("y")
+		term.Wait(time.Second)
+		term.Has("cancelled", "Nothing is live")
+		if !term.Running() {
+			t.Fatal("the console has ended")
+		}
+		// Enter tries again.
+		term.Press("enter")
+		term.Until("waits for you", time.Minute)
+	})
+}
+
+func TestCtrlCTwiceForces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := busyDesk()
+		term := open(t, d.options(), 80, 24, true)
+		term.Wait(time.Second)
+		toRun(term)
+		term.Press("ctrl+c", "ctrl+c")
+		term.Wait(6 * time.Second)
+		if term.Running() {
+			t.Fatalf("still running:\n%s", term.Screen())
+		}
+		if err := term.End(); err != nil {
+			t.Fatal(err)
+		}
+		if term.AltScreen() {
+			t.Error("the terminal is left on the alternate screen")
+		}
+	})
+}
+
+// A release goes on in the background and calls for attention when it is done.
+func TestReleaseInTheBackground(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		toRun(term)
+		term.Press("1")
+		term.Wait(time.Second)
+		term.Has("release 2.5.1 · Upload")
+		term.Until("2.5.1 is proven and registered; it waits for you", time.Minute)
+		term.Press("2")
+		term.Wait(time.Second)
+		term.Has("Promote 2.5.1 to production", "310 cannot take it", "cdn.example.net")
+		if d.channels[0].Version.Name == "2.5.1" {
+			t.Error("it is live without a promotion")
+		}
+	})
+}
+
+// q at home asks while a job runs.
+func TestQuitAsksWhileAJobRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		term := open(t, busyDesk().options(), 80, 24, true)
+		term.Wait(time.Second)
+		toRun(term)
+		term.Press("1")
+		term.Wait(time.Second)
+		term.Press("q")
+		term.Has("Quit while a job runs?")
+		term.Wait(time.Second)
+		term.Press("n")
+		term.HasNot("Quit while a job runs?")
+		term.Press("q")
+		term.Wait(time.Second)
+		term.Press("y")
+		term.Wait(2 * time.Second)
+		if term.Running() {
+			t.Fatalf("still running:\n%s", term.Screen())
+		}
+		if err := term.End(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A failed stage shows what, why and what to do; Enter continues.
+func TestReleaseFails(t *testing.T) {
+	drive(t, busyDesk, func(_ *Options, d *desk) {
+		d.prepare = func(ctx context.Context, emit func(release.Event)) error {
+			emit(release.Event{Stage: release.StagePreflight, Kind: release.EventStarted})
+			emit(release.Event{Stage: release.StagePreflight, Kind: release.EventFinished, Text: "214 files"})
+			emit(release.Event{Stage: release.StageUpload, Kind: release.EventStarted})
+			return failure.New(failure.Unavailable, "storage_unavailable", "upload the object", "the storage answered 503", "try again in a minute; what was sealed is kept")
+		}
+	}, func(term *tuitest.Terminal, d *desk) {
+		term.Press("2")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("× Upload", "the storage answered 503", "try again in a minute", "storage_unavailable", "continue where it stopped")
+		d.prepare = nil
+		term.Press("enter")
+		term.Until("waits for you", time.Minute)
+	})
+}
+
+// A folder that is no build says why, and Enter does not go on.
+func TestFolderThatIsNoBuild(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("2")
+		term.Wait(time.Second)
+		for range 4 {
+			term.Press("backspace")
+		}
+		term.Type("src")
+		term.Wait(time.Second)
+		term.Has("/home/maria/notes/src", "this folder is not a web build", "there is no index.html in it", "choose the folder that the build writes")
+		term.Press("enter")
+		term.HasNot("Version and channel")
+		term.Press("down") // the folder released before
+		term.Wait(time.Second)
+		term.Press("esc")
+	})
+}
+
+// Keys typed into a field do not act as commands.
+func TestTextFieldsCaptureKeys(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("2")
+		term.Wait(time.Second)
+		term.Type("q?:/T1")
+		term.Wait(time.Second)
+		term.Has("distq?:/T1", "Choose the build folder")
+		term.Paste("\x1b[31mpasted")
+		term.Wait(time.Second)
+		term.Has("pasted")
+	})
+}
+
+// The support desk: find a device, read the verdict, copy it.
+func TestSupportJourney(t *testing.T) {
+	drive(t, busyDesk, func(o *Options, _ *desk) { o.ReadOnly = true }, func(term *tuitest.Terminal, d *desk) {
+		term.Has("READ-ONLY")
+		term.Press("4")
+		term.Wait(time.Second)
+		term.Press("/")
+		term.Type("customer-1221")
+		term.Has("1 of 240")
+		term.Press("enter") // one hit: it opens
+		term.Wait(time.Second)
+		term.Has("This iOS device runs 2.4.3 (native 1.9.0).", "below the bundle's minimum 2.0.0", "Why, check by check", "× native version", "Last events")
+		term.Press("y")
+		term.Wait(time.Second)
+		term.Has("verdict copied")
+		if !strings.Contains(term.Raw(), "\x1b]52;c;") {
+			t.Error("nothing was put on the clipboard")
+		}
+		term.Press("O")
+		term.Has("read-only")
+		term.Press("esc")
+		term.Wait(time.Second)
+		term.Has("1 of 240")
+		term.Press("esc")
+		term.HasNot("1 of 240")
+		// An id that is not in the list is asked for.
+		term.Press("/")
+		term.Type("00000000-none")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("no device", "ask the user for the id")
+	})
+}
+
+// Back to the previous version: what will happen, the typed name, and undo.
+func TestRollbackAndUndo(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("B")
+		term.Wait(time.Second)
+		term.Has("Take production back to 2.4.2", "live now: 2.4.3 → 2.4.2", "12,480 devices", "devices on 2.4.3 move back", "To confirm, type production")
+		term.Press("enter")
+		term.Has("that is not it")
+		term.Paste("production")
+		term.Press("enter")
+		term.Has("that is not it")
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if got := d.channels[0].Version.Name; got != "2.4.2" {
+			t.Fatalf("live is %s", got)
+		}
+		term.Has("2.4.2 is live on production")
+		term.Press("z")
+		term.Wait(time.Second)
+		term.Has("Take production back to 2.4.3")
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if got := d.channels[0].Version.Name; got != "2.4.3" {
+			t.Errorf("undo left %s live", got)
+		}
+	})
+}
+
+// Somebody else moved the channel: the change is refused and says so.
+func TestChannelMovedMeanwhile(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("down", "enter") // beta asks with a dialog, not by name
+		term.Wait(time.Second)
+		term.Press("B")
+		term.Wait(time.Second)
+		d.mu.Lock()
+		d.channels[1].Revision++
+		d.mu.Unlock()
+		term.Press("y")
+		term.Wait(time.Second)
+		term.Has("somebody changed the channel meanwhile", "look at it again")
+		if got := d.channels[1].Version.Name; got != "2.5.0" {
+			t.Errorf("beta moved to %s", got)
+		}
+	})
+}
+
+// The rollout verbs ask and act.
+func TestRolloutVerbs(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("S") // resume: it is paused
+		term.Wait(time.Second)
+		term.Has("Devices get 2.5.0 again")
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if d.channels[0].RolloutPausedAt != nil {
+			t.Fatal("still paused")
+		}
+		term.Press("S")
+		term.Wait(time.Second)
+		term.Has("No further device gets 2.5.0")
+		term.Press("esc")
+		term.Press("A")
+		term.Wait(time.Second)
+		term.Has("It had 25 % of the devices")
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if d.channels[0].Version.Name != "2.5.0" || d.channels[0].RolloutVersionInfo != nil {
+			t.Errorf("the rollout was not given to everybody: %+v", d.channels[0])
+		}
+	})
+}
+
+func TestRulesInPlainWords(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("tab")
+		term.Has("Emulators", "get nothing", "minor and patch only")
+		for range 7 {
+			term.Press("down")
+		}
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("get nothing  →  get updates")
+		term.Type("production")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if !d.channels[0].AllowEmulator {
+			t.Error("emulators are still turned away")
+		}
+	})
+}
+
+func TestProbeShowsTheDevicesSteps(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("t")
+		term.Wait(time.Second)
+		term.Has("A simulated device on production", "✓ is offered 2.4.3", "it took the update (plugin 8.51.23)")
+		term.Press("esc")
+		term.HasNot("A simulated device")
+	})
+}
+
+func TestDeleteAndCleanUp(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("3")
+		term.Wait(time.Second)
+		term.Press("D") // 2.5.0 is live on beta
+		term.Has("it is live on beta")
+		term.Press("C")
+		term.Wait(time.Second)
+		term.Has("bundles", "are deleted", "cannot be undone")
+		term.Press("y")
+		term.Wait(time.Second)
+		if len(d.bundles) != 12 {
+			t.Errorf("%d bundles left, want 12: two of the oldest four run on devices", len(d.bundles))
+		}
+	})
+}
+
+func TestPaletteHelpFilterThemeLanguage(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press(":")
+		term.Type("channel be")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("Board › beta")
+		term.Press("?")
+		term.Has("On this screen: beta", "Point this channel at another version")
+		term.Press("esc")
+		term.Press("esc")
+		term.Wait(time.Second)
+		term.Press("/")
+		term.Type("int")
+		term.Has("1 of 3")
+		term.Press("esc")
+		term.HasNot("1 of 3")
+		term.Press("L")
+		term.Wait(time.Second)
+		term.Has("Tablero", "publicar", "12.480 dispositivos")
+		term.Press("L")
+		term.Wait(time.Second)
+		before := term.SVG(tuitest.DarkPage)
+		term.Press("T", "T") // auto, dark, light
+		term.Wait(8 * time.Second)
+		if term.SVG(tuitest.DarkPage) == before {
+			t.Error("the light theme looks like the dark one")
+		}
+	})
+}
+
+// Old data stays on the screen with its age when the server goes away.
+func TestServerGoesAwayAndComesBack(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Has("2.4.3")
+		d.mu.Lock()
+		d.down = failure.New(failure.Unavailable, "unavailable", "read the channels", "the server does not answer", "is it running?")
+		d.mu.Unlock()
+		term.Wait(12 * time.Second)
+		term.Has("offline", "the server does not answer", "2.4.3")
+		d.mu.Lock()
+		d.down = nil
+		d.mu.Unlock()
+		term.Wait(12 * time.Second)
+		term.HasNot("offline")
+	})
+}
+
+func TestTooSmallAndBack(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Resize(35, 8)
+		term.Has("terminal too small", "35×8, need 60×16")
+		term.Press("q") // nothing that is not seen happens
+		if !term.Running() {
+			t.Fatal("q ended the console behind the message")
+		}
+		term.Resize(1, 1)
+		term.Resize(120, 40)
+		term.Wait(time.Second)
+		term.Has("Adoption of 2.4.3 on production")
+	})
+}
+
+// brittle is a registry that panics when it is asked.
+type brittle struct{ *desk }
+
+func (brittle) Summary(context.Context, string) (capgo.Summary, error) {
+	time.Sleep(time.Second)
+	panic("boom")
+}
+
+// A panic in a command, in Update or in drawing ends the console in order: the
+// terminal is restored, the crash is told, and no stack is printed.
+func TestPanicRestoresTheTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := busyDesk()
+		o := d.options()
+		o.Services.Registry = brittle{d}
+		told := 0
+		o.OnCrash = func(any, []byte) { told++ }
+		term := open(t, o, 80, 24, true)
+		term.Wait(2 * time.Second)
+		err := term.End()
+		if failure.CodeOf(err) != "crash" || failure.ExitStatus(err) != 70 {
+			t.Errorf("ended with %v", err)
+		}
+		if told != 1 {
+			t.Errorf("the crash was told %d times", told)
+		}
+		if term.AltScreen() || strings.Contains(term.Raw(), "goroutine ") {
+			t.Error("the terminal is not restored, or a stack was printed")
+		}
+	})
+}
+
+// A signal ends the context: the jobs are cancelled, the terminal restored, and the cause returned.
+func TestSignalRestoresTheTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangup := errors.New("hangup")
+		d := busyDesk()
+		o := d.options()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		o.Width, o.Height = 80, 24
+		profile := colorprofile.TrueColor
+		o.Profile, o.Environment = &profile, []string{"TERM=xterm-256color"}
+		term := tuitest.Start(t, 80, 24, true, func(in io.Reader, out io.Writer) error {
+			o.Input, o.Output = in, out
+			return Run(ctx, o)
+		})
+		term.Wait(time.Second)
+		toRun(term)
+		cancel(hangup)
+		if err := term.End(); !errors.Is(err, hangup) {
+			t.Errorf("ended with %v", err)
+		}
+		if term.AltScreen() {
+			t.Error("the terminal is left on the alternate screen")
+		}
+	})
+}
+
+// The line mode takes the same way with numbers and words.
+func TestLineMode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		o := d.options()
+		o.Accessible = true
+		var out strings.Builder
+		answers := []string{"1", "2", "nonsense", "1", "/home/maria/notes/src", "", "", "one", "1.0.0", "production", "1", "3", "1", "q"}
+		o.Input, o.Output = strings.NewReader(strings.Join(answers, "\n")+"\n"), &out
+		if err := Run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		tuitest.Golden(t, "lines.txt", out.String())
+		if strings.Contains(out.String(), "\x1b") {
+			t.Error("line mode writes escapes")
+		}
+		if len(d.channels) != 1 || d.channels[0].Version.Name != "1.0.0" {
+			t.Errorf("nothing is live: %+v", d.channels)
+		}
+	})
+}
+
+func TestLineModeEndsWithItsInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := busyDesk().options()
+		o.Accessible, o.Lang = true, "es"
+		var out strings.Builder
+		o.Input, o.Output = strings.NewReader("1\n4\n3faa1e9f-4b1d-4c0e-9f03-00000061ecf6\n3\n1\nnope\n"), &out
+		if err := Run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		tuitest.Golden(t, "lines-es.txt", out.String())
+	})
+}
+
+var _ views.Registry = brittle{}

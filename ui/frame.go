@@ -72,6 +72,9 @@ func (r *root) header(w int) string {
 	if k := e.Data.Keys.Value; len(k) > 0 && w >= 90 {
 		badges = append(badges, e.St.Muted.Render(fmt.Sprintf(e.S.BadgeKey, views.ShortKey(k[0].ID))))
 	}
+	if e.Offline != nil {
+		badges = append(badges, e.St.Warn.Render("! "+fmt.Sprintf(e.S.AsOf, e.Since.Format("15:04"))))
+	}
 	if e.ReadOnly {
 		badges = append(badges, e.St.BadgeInfo.Render(" "+e.S.BadgeReadOnly+" "))
 	}
@@ -208,14 +211,27 @@ func (r *root) statusLine(w int) string {
 			right = e.St.Muted.Render(fmt.Sprintf(e.S.FilterCount, e.S.Count(int64(shown)), e.S.Count(int64(all))))
 		}
 	case !r.noticeAt.IsZero():
+		if mark := r.filterMark(); mark != "" && right == "" && r.notice.Kind != views.NoticeError {
+			right = mark
+		}
 		left = " " + r.noticeText(w-widget.Width(right)-3)
 	default:
-		if f, ok := r.view().(views.Filterable); ok && f.FilterText() != "" {
-			shown, all := f.Counts()
-			left = " " + e.St.Accent.Render("/"+text.Clean(f.FilterText())) + e.St.Muted.Render("  "+fmt.Sprintf(e.S.FilterCount, e.S.Count(int64(shown)), e.S.Count(int64(all))))
+		if mark := r.filterMark(); mark != "" {
+			left = " " + mark
 		}
 	}
 	return widget.Between(left, right+" ", w)
+}
+
+// filterMark says that a filter hides rows, "" when none does.
+func (r *root) filterMark() string {
+	e := r.e
+	f, ok := r.view().(views.Filterable)
+	if !ok || f.FilterText() == "" {
+		return ""
+	}
+	shown, all := f.Counts()
+	return e.St.Accent.Render("/"+text.Clean(f.FilterText())) + e.St.Muted.Render("  "+fmt.Sprintf(e.S.FilterCount, e.S.Count(int64(shown)), e.S.Count(int64(all))))
 }
 
 func (r *root) noticeText(w int) string {

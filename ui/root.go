@@ -59,6 +59,7 @@ type root struct {
 	notice   views.NoticeMsg
 	noticeAt time.Time // zero when there is no notice
 
+	first    views.GoMsg
 	jobs     jobs
 	quitting bool
 	ticking  bool // the fast tick is on its way
@@ -86,8 +87,8 @@ type (
 	forceQuit struct{}
 )
 
-func newRoot(e *views.Env, start views.Screen) *root {
-	r := &root{e: e, dark: true, stack: []views.Screen{start}}
+func newRoot(e *views.Env, start views.Screen, arg string) *root {
+	r := &root{e: e, dark: true, stack: []views.Screen{views.ScreenBoard}, first: views.GoMsg{To: start, Arg: arg}}
 	r.jobs.dead = make(chan struct{})
 	r.build()
 	return r
@@ -110,7 +111,7 @@ func (r *root) view() views.View { return r.screens[r.stack[len(r.stack)-1]] }
 func (r *root) screen() views.Screen { return r.stack[len(r.stack)-1] }
 
 func (r *root) Init() tea.Cmd {
-	return r.guard(tea.Batch(tea.RequestBackgroundColor, r.view().Enter(), r.slow(), r.fast()))
+	return r.guard(tea.Batch(tea.RequestBackgroundColor, r.navigate(r.first), r.slow(), r.fast()))
 }
 
 func (r *root) slow() tea.Cmd {

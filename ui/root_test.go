@@ -31,7 +31,7 @@ func still(t testing.TB, d *desk, w, h int) *root {
 	o.Now = func() time.Time { return at }
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	r := newRoot(o.env(ctx), views.ScreenBoard)
+	r := newRoot(o.env(ctx), views.ScreenBoard, "")
 	r.update(tea.WindowSizeMsg{Width: w, Height: h})
 	for _, s := range append(views.Tabs(), views.ScreenSetup, views.ScreenChannel) {
 		visit(r, s)

@@ -24,6 +24,8 @@ type Options struct {
 	Facts    views.Facts
 	// Start is the first screen; empty means the board.
 	Start views.Screen
+	// StartArg says which one: a channel's name, a device's id.
+	StartArg string
 	// Demo marks the sandbox, and lets the first screen lead a newcomer.
 	Demo     bool
 	ReadOnly bool
@@ -67,7 +69,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := newRoot(o.env(ctx), o.start())
+	r := newRoot(o.env(ctx), o.start(), o.StartArg)
 	r.plain, r.noMouse = o.NoColor, o.NoMouse
 	r.onCrash, r.jobs.onCrash = o.OnCrash, o.OnCrash
 	r.restyle()

@@ -30,7 +30,8 @@ type Terminal struct {
 }
 
 // Start runs a program in a terminal of w×h cells. run gets the program's
-// input and output and returns when the program ends. dark says what the
+// input and output and returns when the program ends, at the latest when
+// t.Context() does. dark says what the
 // terminal answers when it is asked for its background.
 func Start(t testing.TB, w, h int, dark bool, run func(in io.Reader, out io.Writer) error) *Terminal {
 	t.Helper()
@@ -39,13 +40,26 @@ func Start(t testing.TB, w, h int, dark bool, run func(in io.Reader, out io.Writ
 	// The emulator answers queries on its own; the answers are drained, and
 	// those that matter are written by hand.
 	go func() { _, _ = io.Copy(io.Discard, term.emu) }()
-	go func() { term.done <- run(in, term) }()
+	go func() {
+		err := run(in, term)
+		_ = in.Close() // keys after the end fail instead of waiting for a reader
+		term.done <- err
+	}()
+	// A failed test leaves the program running: its context, made from
+	// t.Context, has ended by now, and the bubble must be left empty.
+	t.Cleanup(func() {
+		if !term.over {
+			term.err = <-term.done
+			term.close()
+		}
+	})
 	synctest.Wait()
+	background := "\x1b]11;rgb:fafa/fafa/fafa\x1b\\"
 	if dark {
-		term.Send("\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\")
-	} else {
-		term.Send("\x1b]11;rgb:fafa/fafa/fafa\x1b\\")
+		background = "\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\"
 	}
+	_, _ = io.WriteString(keys, background) // a program that has ended already needs no answer
+	term.Wait(settle)
 	return term
 }
 
@@ -61,13 +75,17 @@ func (t *Terminal) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// settle is the pause after each key: longer than the time in which a lone
+// escape may still become the start of a sequence.
+const settle = 200 * time.Millisecond
+
 // Send writes raw bytes to the program's input and lets it settle.
 func (t *Terminal) Send(s string) {
 	t.t.Helper()
 	if _, err := io.WriteString(t.keys, s); err != nil {
 		t.t.Fatalf("the program does not read keys any more: %v", err)
 	}
-	t.Wait(50 * time.Millisecond)
+	t.Wait(settle)
 }
 
 // names are the bytes that terminals send for keys with a name.

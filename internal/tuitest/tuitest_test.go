@@ -32,15 +32,15 @@ func (e echo) View() tea.View {
 	return v
 }
 
-func run(in io.Reader, out io.Writer) error {
-	_, err := tea.NewProgram(echo{}, tea.WithInput(in), tea.WithOutput(out), tea.WithWindowSize(30, 4), tea.WithColorProfile(colorprofile.TrueColor),
+func run(t *testing.T, in io.Reader, out io.Writer) error {
+	_, err := tea.NewProgram(echo{}, tea.WithContext(t.Context()), tea.WithInput(in), tea.WithOutput(out), tea.WithWindowSize(30, 4), tea.WithColorProfile(colorprofile.TrueColor),
 		tea.WithEnvironment([]string{"TERM=xterm-256color"}), tea.WithoutSignalHandler()).Run()
 	return err
 }
 
 func TestTerminalTypesResizesAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		term := Start(t, 30, 4, true, run)
+		term := Start(t, 30, 4, true, func(in io.Reader, out io.Writer) error { return run(t, in, out) })
 		term.Press("a", "enter", "up")
 		term.Has("size 30x4", "keys a enter up")
 		term.Resize(40, 5)

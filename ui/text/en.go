@@ -18,6 +18,7 @@ var english = Strings{
 	Close:          "close",
 	Loading:        "loading…",
 	AsOf:           "as of %s, offline",
+	OfflineWord:    "offline",
 	ErrorTitle:     "That did not work",
 	TryAgain:       "try again",
 	Code:           "code",

@@ -18,6 +18,7 @@ var spanish = Strings{
 	Close:          "cerrar",
 	Loading:        "cargando…",
 	AsOf:           "de las %s, sin conexión",
+	OfflineWord:    "sin conexión",
 	ErrorTitle:     "No ha funcionado",
 	TryAgain:       "reintentar",
 	Code:           "código",

@@ -10,9 +10,9 @@ type Strings struct {
 	DecimalMark, GroupMark, Days, Months, Years, Never, JustNow, AgoFormat, ETA string
 
 	// Words that many screens share
-	Enter, Cancel, Close, Loading, AsOf, ErrorTitle, TryAgain, Code, NothingFound, NothingMatches, AndMore, Builtin, Production string
-	Live, Target, Channel, Version, Created, PublicKey, Signed, Plain, Others, Somebody, InsteadOf, AlreadyDone, AlreadyLive    string
-	AlreadySo, LiveNow, OneDevice, ManyDevices, OneFile, ManyFiles, In24h, In30d, SignedBy                                      string
+	Enter, Cancel, Close, Loading, AsOf, OfflineWord, ErrorTitle, TryAgain, Code, NothingFound, NothingMatches, AndMore string
+	Builtin, Production, Live, Target, Channel, Version, Created, PublicKey, Signed, Plain, Others, Somebody, InsteadOf string
+	AlreadyDone, AlreadyLive, AlreadySo, LiveNow, OneDevice, ManyDevices, OneFile, ManyFiles, In24h, In30d, SignedBy    string
 
 	// Frame
 	TooSmallTitle, TooSmall, BadgeDemo, BadgeReadOnly, BadgeKey, Copied, FilterPrompt, FilterCount, PalettePrompt    string

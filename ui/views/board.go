@@ -6,7 +6,9 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"capstan/core/capgo"
+	"capstan/core/failure"
 	"capstan/ui/text"
+	"capstan/ui/theme"
 	"capstan/ui/widget"
 )
 
@@ -391,7 +393,7 @@ func platforms(e *Env, c capgo.Channel) string {
 func (b *board) alerts(w int) []string {
 	e := b.e
 	var bad, warn, note []string
-	say := func(to *[]string, style interface{ Render(...string) string }, glyph, what, line string) {
+	say := func(to *[]string, style theme.Ink, glyph, what, line string) {
 		*to = append(*to, widget.Cut(style.Render(glyph+" ")+e.St.Bold.Render(what)+" "+e.St.Text.Render(line), w))
 	}
 	for _, c := range e.Data.Channels.Value {
@@ -416,10 +418,12 @@ func (b *board) alerts(w int) []string {
 	if e.Data.Keys.Ready() && len(e.Data.Keys.Value) == 0 {
 		say(&note, e.St.Info, "·", e.S.AlertNoKey, e.S.AlertNoKeyHow)
 	}
-	if age := e.Data.Channels.Age(e); age != "" {
-		note = append(note, age+e.St.Muted.Render(" · "+text.Clean(e.Data.Channels.Err.Error())))
-	} else if age := e.Data.Summary.Age(e); age != "" {
-		note = append(note, age)
+	if e.Offline != nil {
+		line := text.Clean(e.Offline.Error())
+		if hint := failure.HintOf(e.Offline); hint != "" {
+			line += " → " + text.Clean(hint)
+		}
+		say(&warn, e.St.Warn, "!", e.S.OfflineWord, line)
 	}
 	return append(append(bad, warn...), note...)
 }

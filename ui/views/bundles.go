@@ -20,8 +20,10 @@ type bundlesView struct {
 	e      *Env
 	table  *widget.Table[capgo.Bundle]
 	detail bool
-	// running counts devices by bundle name, from the summary.
+	// running counts devices by bundle name, from the summary; waste is what a
+	// clean-up would delete. Both are worked out when the data comes.
 	running map[string]int64
+	waste   []capgo.Bundle
 }
 
 // NewBundles makes the bundles screen.
@@ -79,7 +81,10 @@ func (v *bundlesView) Update(msg tea.Msg) tea.Cmd {
 			v.table.SetRows(e.Data.Bundles.Value)
 		case m.Of(&e.Data.Summary):
 			v.running = e.Data.Summary.Value.Fleet["version_name"]
+		default:
+			return nil
 		}
+		v.waste = v.unused()
 	case RefreshMsg:
 		return v.Enter()
 	case tea.KeyPressMsg:
@@ -152,7 +157,7 @@ func (v *bundlesView) Actions() []Action {
 		del.Disabled = v.keeps(b)
 	}
 	clean := Action{ID: "cleanup", Keys: []string{"C"}, Help: e.S.HelpCleanup, Long: sprintf(e.S.LongCleanup, keepNewest), Dangerous: true, Run: v.cleanup}
-	if len(v.unused()) == 0 {
+	if len(v.waste) == 0 {
 		clean.Disabled = e.S.WhyNothingUnused
 	}
 	open := Action{ID: "detail", Keys: []string{"enter"}, Help: e.S.HelpDetail, Long: e.S.LongDetail, Primary: true, Disabled: why, Run: func() tea.Cmd { v.detail = !v.detail; return nil }}
@@ -210,7 +215,7 @@ func (v *bundlesView) unused() []capgo.Bundle {
 
 func (v *bundlesView) cleanup() tea.Cmd {
 	e := v.e
-	list := v.unused()
+	list := v.waste
 	var bytes int64
 	for _, b := range list {
 		bytes += b.ObjectSize

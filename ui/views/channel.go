@@ -242,7 +242,7 @@ func (v *channelView) Actions() []Action {
 	if e.Services.Prober == nil {
 		probe.Disabled = e.S.WhyNoProbe
 	}
-	release := Action{ID: "release", Keys: []string{"U"}, Help: e.S.HelpRelease, Long: e.S.LongRelease, Dangerous: true, Hidden: true, Disabled: why,
+	release := Action{ID: "release", Keys: []string{"U"}, Help: e.S.HelpRelease, Long: e.S.LongRelease, Dangerous: true, Hidden: ok, Primary: !ok,
 		Run: func() tea.Cmd { return Go(ScreenRelease, "channel:"+v.name) }}
 	return append(actions, probe, release, e.undoAction(),
 		Action{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopy, Long: e.S.LongCopyLive, Hidden: true, Disabled: why, Run: func() tea.Cmd { return Copy(live(c), e.S.WhatVersion) }},
@@ -474,9 +474,6 @@ func (v *channelView) Render(w, h int) string {
 	b := board{e: e}
 	head := b.card(c, false, w)
 	lines := widget.Lines(head)
-	if age := e.Data.Channels.Age(e); age != "" {
-		lines = append([]string{" " + age}, lines...)
-	}
 	rest := h - len(lines)
 	if w >= 110 {
 		side := min(60, w*9/20)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-
 	"github.com/Masterminds/semver/v3"
 
 	"capstan/core/capgo"

@@ -43,7 +43,7 @@ func NewDevices(e *Env) View {
 		func(d capgo.Device) string {
 			return d.DeviceID + " " + d.CustomID + " " + d.Platform + " " + d.VersionName + " " + d.VersionBuild + " " + d.PluginVersion + " " + d.Channel
 		},
-		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 14, Flex: 1, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
+		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 16, Flex: 4, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
 		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: 76, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
 			Compare: func(a, b capgo.Device) int { return strings.Compare(a.CustomID, b.CustomID) }},
 		widget.Column[capgo.Device]{Title: e.S.ColRuns, Width: 12, Cell: func(d capgo.Device) string { return e.St.Bold.Render(bundleName(e, d.VersionName)) },
@@ -371,9 +371,7 @@ func (v *devicesView) device(w, h int) string {
 	} else {
 		body = append(append(body, checks...), events...)
 	}
-	room := max(1, h-len(head))
-	v.scroll = max(0, min(v.scroll, len(body)-room))
-	return widget.Fit(join(append(head, body[v.scroll:]...)), w, h)
+	return widget.Fit(join(append(head, scrolled(e, body, &v.scroll, w, max(1, h-len(head)))...)), w, h)
 }
 
 // kind says what sort of installation a device is.

@@ -5,10 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"charm.land/lipgloss/v2"
-
 	"capstan/core/capgo"
 	"capstan/ui/text"
+	"capstan/ui/theme"
 	"capstan/ui/widget"
 )
 
@@ -108,7 +107,7 @@ func change(e *Env, c capgo.Change) string {
 }
 
 // changeMark is the glyph and style of an audit entry.
-func changeMark(e *Env, action string) (string, lipgloss.Style) {
+func changeMark(e *Env, action string) (string, theme.Ink) {
 	switch {
 	case strings.HasSuffix(action, "rollback") || strings.HasSuffix(action, "delete") || action == "token.revoke":
 		return "↩", e.St.Warn
@@ -122,4 +121,17 @@ func changeMark(e *Env, action string) (string, lipgloss.Style) {
 		return "+", e.St.Accent
 	}
 	return "·", e.St.Muted
+}
+
+// scrolled gives the h lines in sight of a longer page, keeping at inside it,
+// and says how many lines are below.
+func scrolled(e *Env, lines []string, at *int, w, h int) []string {
+	*at = max(0, min(*at, len(lines)-h))
+	end := min(len(lines), *at+h)
+	seen := append([]string(nil), lines[*at:end]...)
+	if rest := len(lines) - end; rest > 0 && len(seen) > 0 {
+		last := len(seen) - 1
+		seen[last] = widget.Between(seen[last], e.St.Accent.Render(sprintf("↓ %d", rest))+" ", w)
+	}
+	return seen
 }

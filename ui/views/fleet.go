@@ -52,7 +52,7 @@ func (v *fleetView) Render(w, h int) string {
 	if s.Devices == 0 {
 		return EmptyPanel(e, e.S.NoFleet, e.S.NoFleetHow, w, h)
 	}
-	lines := []string{" " + e.St.Bold.Render(e.S.One(s.Devices, e.S.OneDevice, e.S.ManyDevices)) + e.St.Muted.Render("  "+e.S.In30d) + "  " + e.Data.Summary.Age(e), ""}
+	lines := []string{" " + e.St.Bold.Render(e.S.One(s.Devices, e.S.OneDevice, e.S.ManyDevices)) + e.St.Muted.Render("  "+e.S.In30d), ""}
 	lines = append(lines, v.conclusions(w-2)...)
 	groups := []struct{ title, key string }{
 		{e.S.FleetBundles, "version_name"}, {e.S.FleetNative, "version_build"}, {e.S.FleetPlugin, "plugin_version"}, {e.S.FleetPlatform, "platform"}, {e.S.FleetKeys, "key_id"},
@@ -73,8 +73,7 @@ func (v *fleetView) Render(w, h int) string {
 			lines = append(lines, v.group(g.title, g.key, w-1)...)
 		}
 	}
-	v.scroll = max(0, min(v.scroll, len(lines)-h))
-	return widget.Fit(join(lines[v.scroll:]), w, h)
+	return widget.Fit(join(scrolled(e, lines, &v.scroll, w, h)), w, h)
 }
 
 // group draws one attribute as a stacked bar with its legend.

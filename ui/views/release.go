@@ -8,7 +8,6 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-
 	"github.com/Masterminds/semver/v3"
 
 	"capstan/core/capgo"
@@ -154,7 +153,10 @@ func (r *releaser) chosenKey() (Key, bool) {
 }
 
 func (r *releaser) CapturesText() bool {
-	return r.phase == phaseFolder && !r.needsKey() && r.madeKey == nil || r.phase == phasePlan && r.field == 0
+	if !r.e.Data.Keys.Ready() || r.needsKey() || r.madeKey != nil {
+		return false
+	}
+	return r.phase == phaseFolder || r.phase == phasePlan && r.field == 0
 }
 
 func (r *releaser) Back() bool {

@@ -97,9 +97,6 @@ func (v *serverView) Render(w, h int) string {
 		}
 	}
 	row(e.S.Requests, widget.Sparkline(shares, min(60, max(8, w-50)), e.St.Bar, e.St.BarRest)+" "+e.St.Bold.Render(e.S.Decimal(now, 1)+"/s")+e.St.Muted.Render("  "+sprintf(e.S.TotalRequests, e.S.Count(s.Total))))
-	if age := v.status.Age(e); age != "" {
-		lines = append(lines, " "+age)
-	}
 	lines = append(lines, "")
 	side := widget.QR(s.PublicURL)
 	qrW := 0

@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -74,6 +75,10 @@ type Env struct {
 	Data Data
 	// Loads counts reads and changes under way; something moves while it is above zero.
 	Loads int
+	// Offline is why the last read failed, while what is shown is older than
+	// that; nil when the last read worked. Since is when what is shown was read.
+	Offline error
+	Since   time.Time
 	// Undo is the inverse of the last pointer move made in this console.
 	Undo *Undo
 }
@@ -168,9 +173,11 @@ func Notice(kind NoticeKind, line string) tea.Cmd {
 
 // NoticeErr puts an error and its hint into the status bar.
 func NoticeErr(err error) tea.Cmd {
-	return func() tea.Msg {
-		return NoticeMsg{NoticeError, text.Clean(err.Error()), text.Clean(failure.HintOf(err))}
+	line := err.Error()
+	if f, ok := failure.Find(err); ok {
+		line = f.Err.Error() // what was attempted is what the operator has just done
 	}
+	return func() tea.Msg { return NoticeMsg{NoticeError, text.Clean(line), text.Clean(failure.HintOf(err))} }
 }
 
 // ConfirmMsg opens a dialog; Then runs when it is confirmed.
@@ -323,6 +330,12 @@ func (r *Resource[T]) take(e *Env, m LoadedMsg) {
 	if r.Err = m.err; m.err == nil {
 		r.Value, _ = m.value.(T)
 		r.At = e.Now()
+		e.Offline = nil
+		return
+	}
+	f, known := failure.Find(m.err)
+	if away := known && f.Class == failure.Unavailable || errors.Is(m.err, context.DeadlineExceeded); away && r.Ready() {
+		e.Offline, e.Since = m.err, r.At
 	}
 }
 
@@ -348,15 +361,6 @@ func (r *Resource[T]) Pending(e *Env, w, h int) (string, bool) {
 		return widget.Fit("\n  "+e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Muted.Render(e.S.Loading), w, h), true
 	}
 	return widget.Fit("", w, h), true
-}
-
-// Age is the mark of data that could not be refreshed, e.g. "as of 10:32,
-// offline"; "" while it is fresh.
-func (r *Resource[T]) Age(e *Env) string {
-	if !r.Ready() || r.Err == nil {
-		return ""
-	}
-	return e.St.Warn.Render("! " + sprintf(e.S.AsOf, r.At.Format("15:04")))
 }
 
 // ErrorPanel draws what failed, why, what to do, and how to try again.

@@ -4,8 +4,6 @@ import (
 	"math"
 	"strings"
 
-	"charm.land/lipgloss/v2"
-
 	"capstan/ui/theme"
 )
 
@@ -14,7 +12,7 @@ var eighths = []rune(" ▁▂▃▄▅▆▇█")
 // Sparkline draws values of 0 to 1, one cell each, the newest at the right.
 // Values below 0 mean "nobody asked" and are drawn as a dot. When there are
 // more values than cells the oldest are left out.
-func Sparkline(values []float64, w int, ink, rest lipgloss.Style) string {
+func Sparkline(values []float64, w int, ink, rest theme.Ink) string {
 	if w <= 0 {
 		return ""
 	}
@@ -50,7 +48,7 @@ func runs(n int, class func(int) bool, f func(from, to int, class bool)) {
 }
 
 // Bar draws a share of 0 to 1 in w cells, with halves of a cell.
-func Bar(share float64, w int, ink, rest lipgloss.Style) string {
+func Bar(share float64, w int, ink, rest theme.Ink) string {
 	if w <= 0 {
 		return ""
 	}
@@ -70,7 +68,7 @@ func Bar(share float64, w int, ink, rest lipgloss.Style) string {
 }
 
 // Sweep is a bar for an unknown total: a short piece that wanders with step.
-func Sweep(step, w int, ink, rest lipgloss.Style) string {
+func Sweep(step, w int, ink, rest theme.Ink) string {
 	if w <= 0 {
 		return ""
 	}
@@ -180,7 +178,7 @@ func shares(parts []Part, w int) []int {
 
 // Curve draws values of 0 to 1 as a filled line of w×h cells in braille, two
 // values a cell across and four steps a cell up; values below 0 leave a gap.
-func Curve(values []float64, w, h int, ink lipgloss.Style) []string {
+func Curve(values []float64, w, h int, ink theme.Ink) []string {
 	if w <= 0 || h <= 0 {
 		return nil
 	}

@@ -66,7 +66,7 @@ func (i *Input) View(w int, st *theme.Styles) string {
 		return Blank(w)
 	}
 	styles := textinput.Styles{}
-	styles.Focused.Text, styles.Focused.Placeholder = st.Text, st.Muted
+	styles.Focused.Text, styles.Focused.Placeholder = st.Field()
 	styles.Cursor.Blink = false
 	if st.Tokens.Accent != nil {
 		styles.Cursor.Color = st.Tokens.Accent

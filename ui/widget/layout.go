@@ -6,8 +6,9 @@ package widget
 import (
 	"strings"
 
-	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"capstan/ui/theme"
 )
 
 // Width is the number of cells that s takes.
@@ -118,7 +119,7 @@ func Wrap(s string, w int) []string {
 
 // Box draws a rounded frame of exactly w×h cells around body. title and note
 // sit in the upper edge, left and right.
-func Box(title, note, body string, w, h int, edge lipgloss.Style) string {
+func Box(title, note, body string, w, h int, edge theme.Ink) string {
 	if w < 4 || h < 2 {
 		return Fit(body, w, h)
 	}
@@ -138,7 +139,7 @@ func Box(title, note, body string, w, h int, edge lipgloss.Style) string {
 	return b.String()
 }
 
-func boxTop(title, note string, w int, edge lipgloss.Style) string {
+func boxTop(title, note string, w int, edge theme.Ink) string {
 	room := w - 4
 	if note != "" && Width(note)+Width(title)+4 > room {
 		note = Cut(note, room-Width(title)-4)
@@ -187,7 +188,7 @@ func Columns(gap int, blocks ...string) string {
 
 // Overlay lays top over the middle of base, which steps back into one quiet
 // ink. Both are blocks of lines; base is w×h cells.
-func Overlay(base, top string, w, h int, quiet lipgloss.Style) string {
+func Overlay(base, top string, w, h int, quiet theme.Ink) string {
 	under, over := strings.Split(Fit(ansi.Strip(base), w, h), "\n"), strings.Split(top, "\n")
 	for i, l := range under {
 		under[i] = quiet.Render(l)
