@@ -39,6 +39,8 @@ func TestSandboxHolds(t *testing.T) {
 		"module loading":        {`require('mod' + 'ule');`, "config_refused"},
 		"net":                   {`require('net').connect(80);`, "config_refused"},
 		"read link to outside":  {`require('fs').readFileSync('link');`, "config_refused"},
+		"read private key":      {`require('fs').readFileSync('.capgo_key_v2');`, "config_refused"},
+		"read link to key":      {`require('fs').readFileSync('readme.txt');`, "config_refused"},
 		"import link":           {`import x from './linked.json'; console.log(x);`, "config_syntax"},
 	}
 	for name, c := range cases {
@@ -53,6 +55,10 @@ func TestSandboxHolds(t *testing.T) {
 			if err := os.Symlink(outside, filepath.Join(dir, "linked.json")); err != nil {
 				t.Skip(err)
 			}
+			write(t, filepath.Join(dir, ".capgo_key_v2"), "canary")
+			if err := os.Symlink(".capgo_key_v2", filepath.Join(dir, "readme.txt")); err != nil {
+				t.Skip(err)
+			}
 			path := filepath.Join(dir, "capacitor.config.ts")
 			write(t, path, c.script+"\nexport default { appId: 'com.acme.shop' };\n")
 			f, err := Read(path, "")
@@ -63,6 +69,9 @@ func TestSandboxHolds(t *testing.T) {
 			_, err = f.Evaluate(context.Background(), nil)
 			if failure.CodeOf(err) != c.code {
 				t.Errorf("gave %v (%s), want %s", err, failure.CodeOf(err), c.code)
+			}
+			if err != nil && strings.Contains(err.Error(), "canary") {
+				t.Errorf("key material in %q", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "\n") {
 				t.Errorf("more than one line: %q", err)

@@ -498,11 +498,13 @@ func (s *sandbox) locate(path string) string {
 	if err != nil {
 		root = s.file.Root
 	}
-	// A missing file has no real path: its folder must be inside, or the name as written.
-	if !inside(root, path) && !inside(s.file.Root, path) || strings.HasPrefix(filepath.Base(path), ".capgo_key") && !strings.HasSuffix(path, ".pub") {
-		s.refuse("the config wants to read %s, which it may not", filepath.Base(path))
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		real = path // missing: then the place as it is written counts
+		root = s.file.Root
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil && !inside(root, real) {
+	// A private key is nobody's configuration, however it is reached.
+	if name := filepath.Base(real); !inside(root, real) || strings.HasPrefix(name, ".capgo_key") && !strings.HasSuffix(name, ".pub") {
 		s.refuse("the config wants to read %s, which it may not", filepath.Base(path))
 	}
 	return path
