@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"io/fs"
 	"os"
@@ -40,8 +41,12 @@ func victim() int {
 	if err != nil {
 		return 2
 	}
+	key, err := fixedKey("capgo_key_v2")
+	if err != nil {
+		return 2
+	}
 	step := 0
-	ring, err := NewRing(filepath.Join(dir, "ring"), Options{Passphrase: fixedPassphrase("correct horse battery"), WorkFactor: 8, testOnlyFault: func(string) error {
+	ring, err := NewRing(filepath.Join(dir, "ring"), Options{testOnlyKey: key, Passphrase: fixedPassphrase("correct horse battery"), WorkFactor: 8, testOnlyFault: func(string) error {
 		if step++; step < last {
 			return nil
 		}
@@ -67,6 +72,15 @@ func victim() int {
 		return 3
 	}
 	return 0
+}
+
+// fixedKey saves the time of making one.
+func fixedKey(name string) (*rsa.PrivateKey, error) {
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrivate(text)
 }
 
 // TestKilledAtEveryStep kills key creation before every step that changes the
@@ -113,7 +127,11 @@ func inspectWreck(t *testing.T, step int, dir string) {
 	t.Helper()
 	ctx := t.Context()
 	project := filepath.Join(dir, "project")
-	ring := testRingIn(t, filepath.Join(dir, "ring"), Options{})
+	another, err := fixedKey("second_key_v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := testRingIn(t, filepath.Join(dir, "ring"), Options{testOnlyKey: another})
 	all, err := ring.List(ctx, "")
 	if err != nil {
 		t.Fatalf("step %d: the index is broken: %v", step, err)

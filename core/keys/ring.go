@@ -42,6 +42,7 @@ type Options struct {
 
 	testOnlyKeyring osKeyring
 	testOnlyFault   func(step string) error
+	testOnlyKey     *rsa.PrivateKey // what Create makes instead of a new key
 }
 
 // Ring knows every key of this user: which store holds it, since when, and for
@@ -178,9 +179,11 @@ func (r *Ring) Create(ctx context.Context, appID string, kind Kind) (Record, err
 	if err := store.Probe(ctx); err != nil {
 		return Record{}, err
 	}
-	key, err := Generate()
-	if err != nil {
-		return Record{}, err
+	key := r.opts.testOnlyKey
+	if key == nil {
+		if key, err = Generate(); err != nil {
+			return Record{}, err
+		}
 	}
 	return r.keep(ctx, op, store, r.record(appID, kind, V2, key), key)
 }
