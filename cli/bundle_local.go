@@ -72,7 +72,7 @@ type zipResult struct {
 	CRC32    string `json:"crc32"`
 	Reason   string `json:"reason,omitempty"` // why a block was overridden
 
-	*encryptFields
+	*SealedFields
 }
 
 func newBundleZip(c *Command) *cobra.Command {
@@ -166,7 +166,7 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 			return err
 		}
 		fields, err := c.encryptFields(sealed, f.format, p)
-		result.Checksum, result.Size, result.Files, result.CRC32, result.encryptFields = sealed.PlainChecksum, sealed.ObjectSize, sealed.Files, sealed.CRC32, fields
+		result.Checksum, result.Size, result.Files, result.CRC32, result.SealedFields = sealed.PlainChecksum, sealed.ObjectSize, sealed.Files, sealed.CRC32, fields
 		return err
 	})
 	if err != nil {
@@ -175,8 +175,8 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 	return c.Result(result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\n", oneLine(name))
 		rows := [][2]string{{"version", f.version}, {"files", fmt.Sprint(result.Files)}, {"size", bytesText(result.Size)}, {"SHA-256", result.Checksum}}
-		if result.encryptFields != nil {
-			rows = append(rows, result.encryptFields.rows()...)
+		if result.SealedFields != nil {
+			rows = append(rows, result.SealedFields.rows()...)
 		}
 		printRows(w, rows)
 	})
@@ -252,8 +252,8 @@ func (f *privateFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.any, "any-key", false, "do not compare with the public key of the project")
 }
 
-// encryptFields are what a server has to know of a sealed bundle.
-type encryptFields struct {
+// SealedFields are what a server has to know of a sealed bundle.
+type SealedFields struct {
 	IVSessionKey      string      `json:"ivSessionKey"`
 	KeyID             string      `json:"keyId"`
 	EncryptedChecksum string      `json:"encryptedChecksum,omitempty"`
@@ -263,7 +263,7 @@ type encryptFields struct {
 	ObjectSHA256      string      `json:"objectSha256"`
 }
 
-func (e *encryptFields) rows() [][2]string {
+func (e *SealedFields) rows() [][2]string {
 	return [][2]string{{"session key", e.IVSessionKey}, {"checksum (" + string(e.ChecksumFormat) + ")", e.EncryptedChecksum}, {"key", e.KeyID}}
 }
 
@@ -271,7 +271,7 @@ func (e *encryptFields) rows() [][2]string {
 type encryptResult struct {
 	Filename string `json:"filename"`
 	Checksum string `json:"checksum"` // signed, in the form that was chosen
-	encryptFields
+	SealedFields
 	PlainChecksum string `json:"plainChecksum"`
 	Size          int64  `json:"size"`
 }
@@ -331,7 +331,7 @@ func (c *Command) bundleEncrypt(ctx context.Context, key privateFlags, dir, form
 		if err != nil {
 			return err
 		}
-		result.Checksum, result.encryptFields = fields.EncryptedChecksum, *fields
+		result.Checksum, result.SealedFields = fields.EncryptedChecksum, *fields
 		result.EncryptedChecksum = ""
 		result.PlainChecksum, result.Size = sealed.PlainChecksum, sealed.ObjectSize
 		return nil
@@ -341,7 +341,7 @@ func (c *Command) bundleEncrypt(ctx context.Context, key privateFlags, dir, form
 	}
 	return c.Result(result, func(w io.Writer) {
 		fmt.Fprintln(w, oneLine(result.Filename))
-		fields := result.encryptFields
+		fields := result.SealedFields
 		fields.EncryptedChecksum = result.Checksum
 		printRows(w, append(fields.rows(), [2]string{"size", bytesText(result.Size)}))
 	})
@@ -360,7 +360,7 @@ func sameChecksum(given string, s bundle.Sealed) error {
 }
 
 // encryptFields chooses the form of the one checksum that is printed.
-func (c *Command) encryptFields(s bundle.Sealed, format string, p *project.Project) (*encryptFields, error) {
+func (c *Command) encryptFields(s bundle.Sealed, format string, p *project.Project) (*SealedFields, error) {
 	form := bundle.Form(strings.ToLower(format))
 	switch {
 	case form == bundle.FormV2 || form == bundle.FormV3:
@@ -372,7 +372,7 @@ func (c *Command) encryptFields(s bundle.Sealed, format string, p *project.Proje
 		form = bundle.FormV3
 		c.Notef("the installed plugin is not known: the checksum is for 7.30 and later, and all of 8; --checksum-format v2 is for older ones")
 	}
-	return &encryptFields{
+	return &SealedFields{
 		IVSessionKey: s.SessionKey, KeyID: s.KeyID, EncryptedChecksum: s.Checksum(form), ChecksumFormat: form,
 		ChecksumV2: s.ChecksumV2, ChecksumV3: s.ChecksumV3, ObjectSHA256: s.ObjectSHA256,
 	}, nil
