@@ -87,14 +87,14 @@ func (e *Env) LoadBundles() tea.Cmd {
 
 // LoadKeys reads the app's signing keys.
 func (e *Env) LoadKeys() tea.Cmd {
-	return e.Data.Keys.Load(e, func(ctx context.Context) ([]Key, error) {
+	return e.Data.Keys.LoadLocal(e, func(ctx context.Context) ([]Key, error) {
 		return e.Services.Keys.List(ctx, e.Facts.AppID)
 	})
 }
 
 // LoadUnfinished reads the releases that can be resumed.
 func (e *Env) LoadUnfinished() tea.Cmd {
-	return e.Data.Unfinished.Load(e, func(ctx context.Context) ([]Unfinished, error) {
+	return e.Data.Unfinished.LoadLocal(e, func(ctx context.Context) ([]Unfinished, error) {
 		return e.Services.Releases.Unfinished(ctx, e.Facts.AppID)
 	})
 }

@@ -47,7 +47,7 @@ func NewKeys(e *Env) View {
 
 func (v *keysView) Title() string { return v.e.S.TabKeys }
 func (v *keysView) Enter() tea.Cmd {
-	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.stores.Load(v.e, v.e.Services.Keys.Stores))
+	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.stores.LoadLocal(v.e, v.e.Services.Keys.Stores))
 }
 func (v *keysView) CapturesText() bool { return false }
 func (v *keysView) Back() bool         { return false }
@@ -96,7 +96,7 @@ func (v *keysView) planFor() tea.Cmd {
 	if !ok || e.Services.Project == nil {
 		return nil
 	}
-	return v.plan.Load(e, func(ctx context.Context) (Edit, error) { return e.Services.Project.PlanKey(ctx, k.PublicPEM) })
+	return v.plan.LoadLocal(e, func(ctx context.Context) (Edit, error) { return e.Services.Project.PlanKey(ctx, k.PublicPEM) })
 }
 
 func (v *keysView) Actions() []Action {

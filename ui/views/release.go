@@ -104,7 +104,7 @@ func (r *releaser) Title() string { return r.e.S.TabRelease }
 func (r *releaser) Enter() tea.Cmd {
 	e := r.e
 	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadSummary(), e.LoadUnfinished(),
-		r.stores.Load(e, e.Services.Keys.Stores), r.recent.Load(e, e.Services.Folders.Recent)}
+		r.stores.LoadLocal(e, e.Services.Keys.Stores), r.recent.LoadLocal(e, e.Services.Folders.Recent)}
 	if r.phase == phaseDone || r.phase == phaseFailed && r.err == nil {
 		r.reset()
 	}
@@ -294,7 +294,7 @@ func (r *releaser) forward() tea.Cmd {
 		return r.createKey()
 	case r.phase == phaseFolder:
 		r.phase, r.field = phasePlan, 0
-		return r.proposed.Load(e, func(ctx context.Context) (string, error) {
+		return r.proposed.LoadLocal(e, func(ctx context.Context) (string, error) {
 			return e.Services.Releases.NextVersion(ctx, e.Facts.AppID, r.report.Value.Dir)
 		})
 	case r.phase == phasePlan:
@@ -338,12 +338,12 @@ func (r *releaser) inspect() tea.Cmd {
 	if dir == "" {
 		return nil
 	}
-	return r.report.Load(e, func(ctx context.Context) (FolderReport, error) { return e.Services.Folders.Inspect(ctx, dir) })
+	return r.report.LoadLocal(e, func(ctx context.Context) (FolderReport, error) { return e.Services.Folders.Inspect(ctx, dir) })
 }
 
 func (r *releaser) complete() tea.Cmd {
 	e, typed := r.e, r.picker.Typed()
-	return r.found.Load(e, func(ctx context.Context) ([]string, error) { return e.Services.Folders.Complete(ctx, typed, 50) })
+	return r.found.LoadLocal(e, func(ctx context.Context) ([]string, error) { return e.Services.Folders.Complete(ctx, typed, 50) })
 }
 
 // versionProblem says why the version cannot be used.
@@ -483,7 +483,7 @@ func (r *releaser) keyMade(m keyMadeMsg) tea.Cmd {
 	cmds := []tea.Cmd{e.LoadKeys(), Notice(NoticeOK, sprintf(e.S.KeyMade, shortKey(m.key.ID)))}
 	if e.Services.Project != nil {
 		pem := m.key.PublicPEM
-		cmds = append(cmds, r.plan.Load(e, func(ctx context.Context) (Edit, error) { return e.Services.Project.PlanKey(ctx, pem) }))
+		cmds = append(cmds, r.plan.LoadLocal(e, func(ctx context.Context) (Edit, error) { return e.Services.Project.PlanKey(ctx, pem) }))
 	}
 	return tea.Batch(cmds...)
 }

@@ -25,7 +25,7 @@ func (v *settingsView) Enter() tea.Cmd {
 	if v.e.Services.Preferences == nil {
 		return nil
 	}
-	return v.saved.Load(v.e, v.e.Services.Preferences.Load)
+	return v.saved.LoadLocal(v.e, v.e.Services.Preferences.Load)
 }
 func (v *settingsView) CapturesText() bool { return false }
 func (v *settingsView) Back() bool         { return false }

@@ -23,7 +23,7 @@ func (v *setupView) Enter() tea.Cmd {
 	e := v.e
 	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadAbout()}
 	if e.Services.Project != nil {
-		cmds = append(cmds, v.doctor.Load(e, func(ctx context.Context) ([]Finding, error) { return e.Services.Project.Doctor(ctx) }))
+		cmds = append(cmds, v.doctor.LoadLocal(e, func(ctx context.Context) ([]Finding, error) { return e.Services.Project.Doctor(ctx) }))
 	}
 	return tea.Batch(cmds...)
 }

@@ -298,6 +298,8 @@ type Resource[T any] struct {
 	since time.Time
 	req   int
 	stop  context.CancelFunc
+	// local is set for reads of this machine, which say nothing about the server.
+	local bool
 }
 
 // readLimit is how long a read may take before it counts as failed.
@@ -321,6 +323,12 @@ func (r *Resource[T]) Load(e *Env, read func(ctx context.Context) (T, error)) te
 	}
 }
 
+// LoadLocal is Load for something on this machine.
+func (r *Resource[T]) LoadLocal(e *Env, read func(ctx context.Context) (T, error)) tea.Cmd {
+	r.local = true
+	return r.Load(e, read)
+}
+
 // take stores the outcome of a Load. Answers to reads that were given up are dropped.
 func (r *Resource[T]) take(e *Env, m LoadedMsg) {
 	if m.req != r.req {
@@ -330,7 +338,12 @@ func (r *Resource[T]) take(e *Env, m LoadedMsg) {
 	if r.Err = m.err; m.err == nil {
 		r.Value, _ = m.value.(T)
 		r.At = e.Now()
-		e.Offline = nil
+		if !r.local {
+			e.Offline = nil
+		}
+		return
+	}
+	if r.local {
 		return
 	}
 	f, known := failure.Find(m.err)
