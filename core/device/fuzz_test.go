@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"capstan/core/capgo"
 )
 
 // Whatever a server sends is read without a crash, and only a version with a
@@ -19,7 +21,11 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, version := range []string{"4.61.11", "6.14.26", "7.9.2", "8.40.7", "8.51.23"} {
 			for _, platform := range []string{Android, IOS} {
-				a := newDevice(t, platform, version, func(d *Device) { d.Dir = os.TempDir() }).read(status, body)
+				d, err := New(Device{Request: capgo.UpdateRequest{Platform: platform, PluginVersion: version, AppID: "com.example.app", VersionBuild: "1.0.0"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := d.read(status, body)
 				if a.Outcome == "" || a.Reason == "" {
 					t.Errorf("%s %s: no outcome for %q", platform, version, body)
 				}
