@@ -15,6 +15,7 @@ import (
 	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/remote"
+	"capstan/server"
 	"capstan/server/store"
 )
 
@@ -149,7 +150,11 @@ func (t tokenTarget) onMachine(ctx context.Context, fn func(tokens) error) error
 	if _, err := os.Stat(path); err != nil {
 		return failure.Newf(failure.NotFound, "data_dir", "open database", "name the server with --server, or its data directory with --data", "there is no server's data in %s", oneLine(dir))
 	}
-	s, err := store.Open(ctx, path, store.Options{})
+	signer, err := server.OpenLedgerKey(dir)
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, path, store.Options{Ledger: signer})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 	"capstan/server/store"
 )
 
-// A backup is a tar file: capstan.db, the objects below objects/, and last
+// A backup is a tar file: capstan.db, the ledger's key pair, the objects below objects/, and last
 // manifest.json, which names every file with its hash. A backup that was cut
 // short has no manifest, and is refused.
 const (
@@ -28,6 +29,9 @@ const (
 	manifestFile  = "manifest.json"
 	backupFormat  = 1
 )
+
+// ledgerFiles go along, so that a restored server signs as before.
+var ledgerFiles = []string{ledgerKeyFile, ledgerPublicFile}
 
 // BackupReport says what a backup holds.
 type BackupReport struct {
@@ -80,6 +84,11 @@ func Backup(ctx context.Context, dataDir, objectsDir string, w io.Writer) (Backu
 	out := tar.NewWriter(w)
 	if err := addFile(ctx, out, &report, copied, databaseFile); err != nil {
 		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+	}
+	for _, name := range ledgerFiles {
+		if err := addFile(ctx, out, &report, filepath.Join(dataDir, name), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
+		}
 	}
 	if err := addObjects(ctx, out, &report, objectsDir); err != nil {
 		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
@@ -249,6 +258,8 @@ func unpackBackup(ctx context.Context, in *tar.Reader, root *os.Root, pending st
 			if !validName(object) {
 				return report, damaged("the backup holds a file that is not an object")
 			}
+			to = header.Name
+		} else if slices.Contains(ledgerFiles, header.Name) {
 			to = header.Name
 		} else if header.Name != databaseFile {
 			return report, damaged("the backup holds a file that does not belong there")

@@ -51,7 +51,7 @@ func TestBackupAndRestoreWhileWriting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(report.Files) != 2 || len(report.Missing) != 0 {
+		if len(report.Files) != 4 || len(report.Missing) != 0 {
 			t.Fatalf("%+v", report)
 		}
 		dir := filepath.Join(t.TempDir(), "restored")

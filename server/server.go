@@ -131,7 +131,11 @@ func (s *Server) assemble() (err error) {
 	if s.limits, err = newLimiter(c.Rates, c.TrustedProxies); err != nil {
 		return err
 	}
-	if s.store, err = store.Open(ctx, c.Database, store.Options{Limits: c.Limits, Log: c.Log}); err != nil {
+	signer, err := OpenLedgerKey(c.DataDir)
+	if err != nil {
+		return err
+	}
+	if s.store, err = store.Open(ctx, c.Database, store.Options{Limits: c.Limits, Log: c.Log, Ledger: signer}); err != nil {
 		return err
 	}
 	if s.folder, err = openFolder(c.ObjectsDir, s.store, c.MaxObject); err != nil {

@@ -41,6 +41,35 @@ func history(c *call) error {
 	return c.ok(list)
 }
 
+// checkpoint gives the signed head of the ledger, which covers all apps and
+// says nothing of any.
+func checkpoint(c *call) error {
+	text, err := c.api.Store.Checkpoint(c.ctx)
+	if err != nil {
+		return err
+	}
+	return c.ok(map[string]string{"checkpoint": text})
+}
+
+// receipt proves that an entry of an app's history is in the ledger.
+func receipt(c *call) error {
+	id := c.in.id("id")
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	if id == 0 {
+		return bad("missing_required_fields", "id is missing: it is that of an entry of the history")
+	}
+	r, err := c.api.Store.Receipt(c.ctx, id)
+	if err == nil && r.AppID != c.app {
+		err = failure.New(failure.NotFound, "entry_not_found", "read ledger", "there is no such entry", "")
+	}
+	if err != nil {
+		return err
+	}
+	return c.ok(r)
+}
+
 // explain answers what a device would hear, without noting that it asked.
 func explain(c *call) error {
 	text, err := json.Marshal(c.in.fields)

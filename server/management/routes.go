@@ -148,6 +148,8 @@ func New(c Config) *API {
 		{"POST", "/capstan/v1/explain", read, inInput, nowhere, explain, false},
 		{"GET", "/capstan/v1/events", read, inInput, nowhere, events, false},
 		{"GET", "/capstan/v1/summary", read, inInput, filtered, summary, false},
+		{"GET", "/capstan/v1/ledger/checkpoint", read, nowhere, nowhere, checkpoint, false},
+		{"GET", "/capstan/v1/ledger/receipt", read, inInput, nowhere, receipt, false},
 		{"GET", "/capstan/v1/tokens", admin, filtered, nowhere, listTokens, false},
 		{"POST", "/capstan/v1/tokens", admin, filtered, nowhere, createToken, false},
 		{"DELETE", "/capstan/v1/tokens/{id}", admin, filtered, nowhere, revokeToken, false},

@@ -20,10 +20,8 @@ const auditLock = 0x61756469 // "audi"
 // Each row carries the hash of the row before it, so that a row that is
 // changed, dropped or inserted by other means breaks the chain.
 func (s *Store) note(ctx context.Context, t *tx, c capgo.Change) error {
-	if t.engine == enginePostgres {
-		if err := t.exec(ctx, `SELECT pg_advisory_xact_lock($1)`, auditLock); err != nil {
-			return err
-		}
+	if err := s.lockAudit(ctx, t); err != nil {
+		return err
 	}
 	var previous string
 	err := t.QueryRowContext(ctx, `SELECT hash FROM audit ORDER BY id DESC LIMIT 1`).Scan(&previous)
@@ -31,9 +29,22 @@ func (s *Store) note(ctx context.Context, t *tx, c capgo.Change) error {
 		return err
 	}
 	at := s.ms()
-	return t.exec(ctx, `INSERT INTO audit (at, app_id, channel, action, actor, before, after, note, hash)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		at, c.AppID, c.Channel, c.Action, c.Actor, c.From, c.To, c.Note, chainHash(previous, at, c))
+	var id int64
+	err = t.QueryRowContext(ctx, `INSERT INTO audit (at, app_id, channel, action, actor, before, after, note, hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`,
+		at, c.AppID, c.Channel, c.Action, c.Actor, c.From, c.To, c.Note, chainHash(previous, at, c)).Scan(&id)
+	if err != nil {
+		return err
+	}
+	return s.seal(ctx, t, id, at, c)
+}
+
+// lockAudit makes this transaction the only one that appends, until it ends.
+func (s *Store) lockAudit(ctx context.Context, t *tx) error {
+	if t.engine != enginePostgres {
+		return nil
+	}
+	return t.exec(ctx, `SELECT pg_advisory_xact_lock($1)`, auditLock)
 }
 
 // chainHash is the hex SHA-256 of a JSON array: the hash of the previous row

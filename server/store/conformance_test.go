@@ -65,6 +65,7 @@ func conform(t *testing.T, open opener) {
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
+		{"ledger", testLedger},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}

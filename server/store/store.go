@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"capstan/core/failure"
 )
 
@@ -44,6 +46,8 @@ type Options struct {
 	// Refresh is how often the store looks for changes made by other
 	// processes; 2 s when zero.
 	Refresh time.Duration
+	// Ledger signs the checkpoints of the release ledger; nil leaves them unsigned.
+	Ledger note.Signer
 }
 
 // Store is the server's memory. It is safe for concurrent use.
@@ -52,6 +56,7 @@ type Store struct {
 	limits Limits
 	log    *slog.Logger
 	now    func() time.Time
+	signer note.Signer
 
 	snapshots snapshots
 	recorder  recorder
@@ -90,8 +95,12 @@ func Open(ctx context.Context, target string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, limits: o.Limits, log: o.Log, now: o.Now}
+	s := &Store{db: db, limits: o.Limits, log: o.Log, now: o.Now, signer: o.Ledger}
 	if err := s.migrate(ctx); err != nil {
+		db.close()
+		return nil, err
+	}
+	if err := s.catchUp(ctx); err != nil {
 		db.close()
 		return nil, err
 	}

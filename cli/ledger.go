@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"capstan/core/failure"
+	"capstan/server"
+	"capstan/server/store"
+)
+
+func init() { registrations = append(registrations, newLedger) }
+
+// ledgerFile is what ledger export writes and ledger verify reads: every record
+// of the audit in order, and the signed checkpoint over them.
+type ledgerFile struct {
+	Checkpoint string            `json:"checkpoint"`
+	Records    []json.RawMessage `json:"records"`
+}
+
+func newLedger(c *Command) *cobra.Command {
+	cmd := &cobra.Command{Use: "ledger", Short: "Export and verify the log of all releases"}
+	cmd.AddCommand(newLedgerExport(c), newLedgerVerify(c))
+	return cmd
+}
+
+func newLedgerExport(c *Command) *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use: "export FILE", Short: "Write a server's ledger to a file; the server may run", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := serverDataDir(data)
+			if err != nil {
+				return err
+			}
+			return c.exportLedger(cmd.Context(), dir, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data directory (default server in the user's data folder)")
+	return cmd
+}
+
+func (c *Command) exportLedger(ctx context.Context, dir, path string) error {
+	database := filepath.Join(dir, "capstan.db")
+	if _, err := os.Stat(database); err != nil {
+		return failure.Newf(failure.NotFound, "data_dir", "open database", "name the server's data directory with --data", "there is no server's data in %s", oneLine(dir))
+	}
+	signer, err := server.OpenLedgerKey(dir)
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, database, store.Options{Ledger: signer})
+	if err != nil {
+		return err
+	}
+	var out ledgerFile
+	out.Records, out.Checkpoint, err = s.ExportLedger(ctx)
+	if err := closing(s, err); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return failure.Wrap(err, failure.Failed, "export_failed", "export ledger", "choose a new name in a folder that this user may write to")
+	}
+	w := bufio.NewWriter(file)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := errors.Join(e.Encode(out), w.Flush(), file.Close()); err != nil {
+		return failure.Wrap(err, failure.Failed, "export_failed", "export ledger", "")
+	}
+	return c.Result(map[string]any{"file": path, "records": len(out.Records)}, func(w io.Writer) { fmt.Fprintf(w, "%s: %d records\n", oneLine(path), len(out.Records)) })
+}
+
+func newLedgerVerify(c *Command) *cobra.Command {
+	var key, since string
+	cmd := &cobra.Command{
+		Use: "verify FILE", Short: "Check an exported ledger, offline", Args: cobra.ExactArgs(1),
+		Long: `Check an exported ledger, offline: that its checkpoint is signed with the key, that
+the records are exactly those that it signs, and with --since that nothing of an
+earlier export was changed or dropped.`,
+		RunE: func(_ *cobra.Command, args []string) error { return c.verifyLedger(args[0], key, since) },
+	}
+	cmd.Flags().StringVar(&key, "key", "", "file with the public key: ledger.pub of the server's data directory")
+	cmd.Flags().StringVar(&since, "since", "", "an earlier export of the same ledger")
+	_ = cmd.MarkFlagRequired("key") // the flag is defined above
+	return cmd
+}
+
+func (c *Command) verifyLedger(path, key, since string) error {
+	text, err := os.ReadFile(key)
+	if err != nil {
+		return failure.Wrap(err, failure.NotFound, "ledger_key", "read ledger key", "name the server's ledger.pub with --key")
+	}
+	verifier, err := server.LedgerVerifier(string(text))
+	if err != nil {
+		return err
+	}
+	ledger, err := readLedger(path)
+	if err != nil {
+		return err
+	}
+	earlier := ""
+	if since != "" {
+		old, err := readLedger(since)
+		if err != nil {
+			return err
+		}
+		earlier = old.Checkpoint
+	}
+	n, err := store.VerifyLedger(ledger.Records, ledger.Checkpoint, earlier, verifier)
+	if err != nil {
+		return err
+	}
+	return c.Result(map[string]any{"verified": true, "records": n}, func(w io.Writer) { fmt.Fprintf(w, "%s: %d records, verified\n", oneLine(path), n) })
+}
+
+func readLedger(path string) (ledgerFile, error) {
+	var ledger ledgerFile
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ledger, failure.Wrap(err, failure.NotFound, "ledger_missing", "read ledger", "name a file that capstan ledger export wrote")
+	}
+	if err := json.Unmarshal(text, &ledger); err != nil {
+		return ledger, failure.New(failure.Verification, "ledger_refused", "read ledger", "the file is not an exported ledger", "")
+	}
+	return ledger, nil
+}
