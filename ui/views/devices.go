@@ -398,7 +398,11 @@ func (v *devicesView) checks(w int) []string {
 	lines := []string{" " + heading(e, e.S.ChecksTitle, w-2)}
 	for _, c := range v.explain.Value.Checks {
 		ink, glyph := e.St.OK, "✓"
-		if !c.Passed {
+		switch {
+		case c.Passed:
+		case v.explain.Value.Answer.Kind == capgo.KindUpToDate:
+			ink, glyph = e.St.Info, "=" // it ends the questions, and nothing is wrong
+		default:
 			ink, glyph = e.St.Danger, "×"
 		}
 		name := orElse(e.S.CheckNames[c.Name], text.Clean(c.Name))

@@ -91,13 +91,27 @@ func change(e *Env, c capgo.Change) string {
 	if !known {
 		verb = text.Clean(c.Action) + " %s"
 	}
-	what := text.Clean(c.To)
-	if what == "" {
-		what = text.Clean(c.From)
+	name := func(v string) string {
+		switch {
+		case c.Action == "app.key":
+			return shortKey(v)
+		case v == capgo.Builtin:
+			return e.S.Builtin
+		}
+		return text.Clean(v)
+	}
+	what := name(orElse(c.To, c.From))
+	if c.From == "" && c.To == "" {
+		what = ""
 	}
 	sentence := strings.TrimSpace(strings.ReplaceAll(verb, "%s", what))
-	if c.From != "" && c.To != "" && c.From != c.To {
-		sentence += " " + sprintf(e.S.InsteadOf, text.Clean(c.From))
+	switch {
+	case strings.HasSuffix(c.Action, ".settings"): // "public=true": what it is now says enough
+		if c.To != "" {
+			sentence += ": " + text.Clean(c.To)
+		}
+	case c.From != "" && c.To != "" && c.From != c.To:
+		sentence += " " + sprintf(e.S.InsteadOf, name(c.From))
 	}
 	actor := text.Clean(c.Actor)
 	if actor == "" {

@@ -233,13 +233,25 @@ func (r *releaser) writeKeyAction() Action {
 // askEdit shows a planned change of the configuration and applies it.
 func (e *Env) askEdit(edit Edit, done func()) tea.Cmd {
 	lines := []string{e.St.Text.Render(clean(edit.Path)), ""}
-	for _, l := range strings.Split(strings.TrimRight(edit.Diff, "\n"), "\n") {
+	for _, l := range diffBody(edit.Diff) {
 		lines = append(lines, diffLine(e, widget.Cut(text.Clean(l), 60)))
 	}
 	lines = append(lines, "", e.St.Muted.Render(e.S.EditUndo))
 	return Ask(widget.Confirm{Title: e.S.EditTitle, Verb: e.S.EditVerb, Lines: lines}, func() tea.Cmd {
 		return e.Do(sprintf(e.S.EditDone, text.Clean(edit.Path)), edit.Apply, func() tea.Cmd { done(); return nil })
 	})
+}
+
+// diffBody are the lines of a unified diff of one file, without the two that
+// only repeat its name.
+func diffBody(diff string) []string {
+	var body []string
+	for _, l := range strings.Split(strings.TrimRight(diff, "\n"), "\n") {
+		if !strings.HasPrefix(l, "--- ") && !strings.HasPrefix(l, "+++ ") {
+			body = append(body, l)
+		}
+	}
+	return body
 }
 
 func diffLine(e *Env, l string) string {

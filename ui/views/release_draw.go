@@ -151,8 +151,8 @@ func (r *releaser) keyMadePanel(w, h int) string {
 	case r.edited:
 		lines = append(lines, " "+e.St.OK.Render("✓")+" "+e.St.Text.Render(sprintf(e.S.EditDone, text.Clean(edit.Path))), "   "+e.St.Muted.Render(e.S.CapSync))
 	case r.plan.Ready() && edit.Diff != "":
-		lines = append(lines, " "+e.St.Text.Render(sprintf(e.S.EditOffer, text.Clean(edit.Path))))
-		for _, l := range strings.Split(strings.TrimRight(edit.Diff, "\n"), "\n") {
+		lines = append(lines, " "+e.St.Text.Render(sprintf(e.S.EditOffer, widget.CutLeft(text.Clean(edit.Path), 24))))
+		for _, l := range diffBody(edit.Diff) {
 			lines = append(lines, "   "+diffLine(e, widget.Cut(text.Clean(l), w-5)))
 		}
 		lines = append(lines, " "+keyed(e, "w", e.S.HelpWriteKey))
