@@ -48,6 +48,9 @@ const (
 	deflateRatio = 1032
 	bombFrom     = 64 << 20
 	bombRatio    = 200
+	// newestVersion of the zip format, 4.5, is the last that adds nothing but sizes;
+	// some readers refuse entries that ask for a later one.
+	newestVersion = 45
 )
 
 // refuse makes the failure of an archive; reason is the part of the code after "zip_".
@@ -226,6 +229,9 @@ func readEntries(ctx context.Context, b *bufio.Reader, count int, length int64) 
 		if err := checkExtra(e.name, rest[nameLen:]); err != nil {
 			return nil, err
 		}
+		if fixed[6] > newestVersion {
+			return nil, refuseEntry("version", e.name, "asks for a newer reader than devices have")
+		}
 		if le.Uint16(fixed[34:]) != 0 {
 			return nil, refuse("split", "it is one part of a split archive")
 		}
@@ -384,6 +390,8 @@ func checkLocal(r io.ReaderAt, e *entry, directory int64) (data, end int64, err 
 	switch {
 	case nameLen != len(e.name) || string(head[localSize:]) != e.name:
 		return 0, 0, refuseEntry("mismatch_name", e.name, "has another name in its own header")
+	case head[4] > newestVersion:
+		return 0, 0, refuseEntry("version", e.name, "asks for a newer reader than devices have")
 	case le.Uint16(head[8:]) != e.method:
 		return 0, 0, refuseEntry("mismatch_method", e.name, "has another compression method in its own header")
 	case le.Uint16(head[6:]) != e.flags:

@@ -242,6 +242,7 @@ func hostileZips() []hostile {
 		lie("mismatch_size", "other packed size", patch(18, 0xfe))
 		lie("mismatch_size", "other size", patch(22, 0xfe))
 		lie("mismatch_size", "zip64 size inside", patch(18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
+		lie("version", "version 6.3 inside", patch(4, 63))
 		lie("local", "no signature", patch(0, 'P', 'K', 1, 2))
 		lie("truncated|mismatch_name|extra|gap", "extra length inside", patch(28, 0xff, 0x7f))
 		one("size", fmt.Sprintf("claims less, %d bytes", len(content)), forged{name: "a.js", content: []byte(content + "xx"), method: methodDeflate, flags: flagUTF8, size: int64(len(content))})
@@ -329,6 +330,9 @@ func hostileZips() []hostile {
 	add("zip64", "zip64 locator", forgery{entries: good, end: func(b []byte) []byte {
 		return append(append([]byte("PK\x06\x07"), make([]byte, 16)...), b...)
 	}})
+	newer := plainFile("a.js", "x")
+	newer.central = patch(6, 84)
+	one("version", "version 8.4", newer)
 	for what, lie := range map[string]func([]byte) []byte{
 		"no signature": patch(0, 0), "name too long": patch(28, 0xff, 0x0f), "extra too long": patch(30, 0xff, 0x0f),
 		"comment too long": patch(32, 0xff, 0x0f), "on another disk": patch(34, 1), "zip64 offset": patch(42, 0xff, 0xff, 0xff, 0xff),

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -35,9 +36,13 @@ func newCapgoProject(t testing.TB, plugin string, files map[string][]byte) *capg
 	}
 	key := testKey()
 	all["key.pem"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	all["key.pub"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)})
+	all["key.pub"] = publicPEM(key)
 	p.dir = writeTree(t, all)
 	return p
+}
+
+func publicPEM(key *rsa.PrivateKey) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)})
 }
 
 func (p *capgoProject) run(args ...string) (string, error) {
