@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -390,7 +391,7 @@ func (r *run) fleetVersions(ctx context.Context) []string {
 	add(latestPlugin)
 	// A server that cannot say what polls it does not stop the proof.
 	if summary, err := r.Registry.Summary(ctx, r.plan().AppID); err == nil {
-		for v := range summary.Fleet["plugin_version"] {
+		for _, v := range slices.Sorted(maps.Keys(summary.Fleet["plugin_version"])) {
 			add(v)
 		}
 	}
