@@ -1,0 +1,177 @@
+package server_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"capstan/internal/servertest"
+	"capstan/server"
+)
+
+func writeCertificate(t *testing.T, dir string) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(parsed)
+	return cert, key, pool
+}
+
+func TestTLS(t *testing.T) {
+	cert, key, pool := writeCertificate(t, t.TempDir())
+	s := servertest.Start(t, func(c *server.Config) { c.Certificate, c.CertificateKey = cert, key })
+	if !strings.HasPrefix(s.URL(), "https://") {
+		t.Errorf("public address %s", s.URL())
+	}
+	for _, version := range []uint16{tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: version, MaxVersion: version}}}
+		answer, err := client.Get(s.URL() + "/livez")
+		if version == tls.VersionTLS11 {
+			if err == nil {
+				t.Error("TLS 1.1 is spoken")
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != 200 {
+			t.Error(answer.StatusCode)
+		}
+		client.CloseIdleConnections()
+	}
+}
+
+// Clients that hold connections without speaking, or speak too much, do not
+// keep others from being answered.
+func TestSlowAndLoudClients(t *testing.T) {
+	s := servertest.Start(t)
+	var held []net.Conn
+	defer func() {
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	for i := range 300 {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+		switch i % 3 {
+		case 1:
+			fmt.Fprint(conn, "POST /updates HTTP/1.1\r\nHost: x\r\n")
+		case 2:
+			fmt.Fprint(conn, "POST /stats HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n[")
+		}
+	}
+	for range 20 {
+		if status, _ := call(t, s, "", "GET", "/ok", ""); status != 200 {
+			t.Fatal(status)
+		}
+	}
+	for what, request := range map[string]string{
+		"10,000 headers": "GET /ok HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", 10_000) + "\r\n",
+		"a long line":    "GET /" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+		"a large body":   "POST /updates HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n",
+		"no HTTP":        "\x16\x03\x01\x02\x00\x01\x00\x01",
+	} {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, request) // the server may close while we still speak
+		text := make([]byte, 64)
+		n, _ := conn.Read(text)
+		conn.Close()
+		if n > 0 && !strings.HasPrefix(string(text[:n]), "HTTP/1.1 4") {
+			t.Errorf("%s: %q", what, text[:n])
+		}
+	}
+}
+
+// What the log says names no device, no address and no token.
+func TestLogsHoldNoPersonalData(t *testing.T) {
+	var log lockedBuilder
+	s := servertest.Start(t, func(c *server.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		c.TrustedProxies = []string{"127.0.0.1"}
+	})
+	post(t, s, "/app", `{"app_id":"`+mine+`"}`)
+	const device, address, custom = "5ca1ab1e-0000-4000-8000-00000000beef", "203.0.113.99", "person@example.com"
+	header := http.Header{"X-Forwarded-For": {address}}
+	body := fmt.Sprintf(`{"app_id":%q,"device_id":%q,"custom_id":%q,"platform":"ios","version_os":"18","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false,"action":"set"}`, mine, device, custom)
+	for _, path := range []string{"/updates", "/stats", "/channel_self", "/nothing/" + device} {
+		s.Do(t, "POST", path, strings.NewReader(body), header)
+	}
+	s.Do(t, "GET", "/device?app_id="+mine+"&device_id="+device, nil, header)
+	s.Do(t, "GET", "/app", nil, http.Header{"Capgkey": {"capstan_0123456789abcdef01_canary"}})
+	s.Do(t, "PUT", "/app/"+mine, strings.NewReader(`{"public_key":"canary"}`), header)
+	text := log.String()
+	if !strings.Contains(text, "management") {
+		t.Errorf("nothing is logged: %q", text)
+	}
+	for _, hidden := range []string{device, address, custom, s.Token, "canary", "5ca1ab1e"} {
+		if strings.Contains(text, hidden) {
+			t.Errorf("the log says %q", hidden)
+		}
+	}
+}
+
+type lockedBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuilder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuilder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
