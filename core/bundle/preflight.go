@@ -49,14 +49,15 @@ func (r Report) Blocked() []Finding {
 
 // Err is the first blocking finding as a failure, or nil.
 func (r Report) Err() error {
-	for _, f := range r.Blocked() {
-		class := failure.Failed
-		if f.Code == "no_index_html" {
-			class = failure.NotFound
-		}
-		return failure.New(class, f.Code, "check build folder", f.Text, f.Hint)
+	blocked := r.Blocked()
+	if len(blocked) == 0 {
+		return nil
 	}
-	return nil
+	class := failure.Failed
+	if blocked[0].Code == "no_index_html" {
+		class = failure.NotFound
+	}
+	return failure.New(class, blocked[0].Code, "check build folder", blocked[0].Text, blocked[0].Hint)
 }
 
 const (

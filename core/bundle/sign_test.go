@@ -204,7 +204,7 @@ func TestSessionKeyText(t *testing.T) {
 
 func mustEncrypt(t *testing.T, pub *rsa.PublicKey, b []byte) []byte {
 	t.Helper()
-	out, err := rsa.EncryptPKCS1v15(rand.Reader, pub, b)
+	out, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, pub, b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
