@@ -114,7 +114,7 @@ func TestNewcomerInATerminal(t *testing.T) {
 
 	// Two keystrokes of support: the devices, and why one has what it has.
 	term.keys("4")
-	term.await("00000000-0000", "devices")
+	term.await("00000000-0000", "explain")
 	term.keys("Enter")
 	term.await("In one sentence", "Why, check by check")
 
