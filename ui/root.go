@@ -63,7 +63,6 @@ type root struct {
 	jobs     jobs
 	quitting bool
 	ticking  bool // the fast tick is on its way
-	lastTick time.Time
 	lastRead time.Time
 	crash    error
 	onCrash  func(value any, stack []byte)

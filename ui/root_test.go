@@ -86,12 +86,16 @@ func shape(t testing.TB, r *root, w, h int) {
 var allScreens = append(views.Tabs(), views.ScreenSetup, views.ScreenChannel)
 
 func TestEverySizeIsExact(t *testing.T) {
+	widths, heights := []int{0, 1, 2, 7, 20, 59, 60, 61, 64, 80, 99, 110, 120, 133, 200, 500}, []int{0, 1, 2, 5, 15, 16, 17, 24, 40, 60, 200}
+	if racing {
+		widths, heights = []int{1, 60, 120}, []int{1, 24}
+	}
 	for _, d := range []*desk{newDesk(), busyDesk()} {
 		r := still(t, d, 80, 24)
 		for _, s := range allScreens {
 			visit(r, s)
-			for _, w := range []int{0, 1, 2, 7, 20, 59, 60, 61, 64, 80, 99, 110, 120, 133, 200, 500} {
-				for _, h := range []int{0, 1, 2, 5, 15, 16, 17, 24, 40, 60, 200} {
+			for _, w := range widths {
+				for _, h := range heights {
 					r.update(tea.WindowSizeMsg{Width: w, Height: h})
 					shape(t, r, w, h)
 				}
@@ -271,7 +275,11 @@ func TestHostileTextIsHarmless(t *testing.T) {
 // A resize storm leaves a right frame.
 func TestResizeStorm(t *testing.T) {
 	r := still(t, busyDesk(), 80, 24)
-	for i := range 2000 {
+	storm := 2000
+	if racing {
+		storm = 200
+	}
+	for i := range storm {
 		w, h := 1+(i*37)%500, 1+(i*53)%200
 		r.update(tea.WindowSizeMsg{Width: w, Height: h})
 		if i%20 == 0 {

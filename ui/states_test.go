@@ -43,7 +43,10 @@ func TestStates(t *testing.T) {
 			if lang == "es" && size.w != 80 {
 				continue
 			}
-			for _, s := range allScreens {
+			for i, s := range allScreens {
+				if racing && (i%5 != 0 || lang == "es" || size.w != 80) {
+					continue
+				}
 				name := fmt.Sprintf("%s-%dx%d-%s", s, size.w, size.h, lang)
 				t.Run(name, func(t *testing.T) {
 					var golden strings.Builder

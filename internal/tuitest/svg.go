@@ -118,31 +118,32 @@ func glyph(b *strings.Builder, c *uv.Cell, x, y int, page Page) {
 	if strings.TrimSpace(c.Content) == "" {
 		return
 	}
-	if shape(b, c.Content, left, top, fg) {
+	faint := ""
+	if c.Style.Attrs&uv.AttrFaint != 0 {
+		faint = ` opacity="0.6"`
+	}
+	if shape(b, c.Content, left, top, fg, faint) {
 		return
 	}
-	attrs := ""
+	attrs := faint
 	if c.Style.Attrs&uv.AttrBold != 0 {
 		attrs += ` font-weight="bold"`
 	}
 	if c.Style.Attrs&uv.AttrItalic != 0 {
 		attrs += ` font-style="italic"`
 	}
-	if c.Style.Attrs&uv.AttrFaint != 0 {
-		attrs += ` opacity="0.6"`
-	}
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" fill="%s"%s>%s</text>`+"\n", left, top+baseline, fg, attrs, escape.Replace(c.Content))
 }
 
 // shape draws block elements and box-drawing lines as geometry: fonts leave
 // gaps between them that terminals, which draw them themselves, do not have.
-func shape(b *strings.Builder, content string, left, top float64, fg string) bool {
+func shape(b *strings.Builder, content string, left, top float64, fg, attrs string) bool {
 	runes := []rune(content)
 	if len(runes) != 1 {
 		return false
 	}
 	rect := func(x, y, w, h float64) {
-		fmt.Fprintf(b, `<rect x="%.2f" y="%.2f" width="%.2f" height="%.2f" fill="%s"/>`+"\n", left+x, top+y, w, h, fg)
+		fmt.Fprintf(b, `<rect x="%.2f" y="%.2f" width="%.2f" height="%.2f" fill="%s"%s/>`+"\n", left+x, top+y, w, h, fg, attrs)
 	}
 	midX, midY := cellW/2, cellH/2
 	thin, thick := 1.3, 3.2
@@ -174,8 +175,8 @@ func shape(b *strings.Builder, content string, left, top float64, fg string) boo
 		if r == '╰' || r == '╯' {
 			edgeY, sy = 0, -1
 		}
-		fmt.Fprintf(b, `<path d="M%.2f %.2f L%.2f %.2f Q%.2f %.2f %.2f %.2f L%.2f %.2f" fill="none" stroke="%s" stroke-width="%.1f"/>`+"\n",
-			left+edgeX, top+midY, left+midX+sx*min(radius, midX), top+midY, left+midX, top+midY, left+midX, top+midY+sy*radius, left+midX, top+edgeY, fg, thin)
+		fmt.Fprintf(b, `<path d="M%.2f %.2f L%.2f %.2f Q%.2f %.2f %.2f %.2f L%.2f %.2f" fill="none" stroke="%s" stroke-width="%.1f"%s/>`+"\n",
+			left+edgeX, top+midY, left+midX+sx*min(radius, midX), top+midY, left+midX, top+midY, left+midX, top+midY+sy*radius, left+midX, top+edgeY, fg, thin, attrs)
 	case r >= 0x2801 && r <= 0x28ff:
 		bits := []struct {
 			bit  rune
@@ -183,7 +184,7 @@ func shape(b *strings.Builder, content string, left, top float64, fg string) boo
 		}{{1, 0, 0}, {2, 0, 1}, {4, 0, 2}, {8, 1, 0}, {16, 1, 1}, {32, 1, 2}, {64, 0, 3}, {128, 1, 3}}
 		for _, d := range bits {
 			if (r-0x2800)&d.bit != 0 {
-				fmt.Fprintf(b, `<circle cx="%.2f" cy="%.2f" r="1.5" fill="%s"/>`+"\n", left+cellW*(0.25+0.5*float64(d.x)), top+cellH*(0.125+0.25*float64(d.y)), fg)
+				fmt.Fprintf(b, `<circle cx="%.2f" cy="%.2f" r="1.5" fill="%s"%s/>`+"\n", left+cellW*(0.25+0.5*float64(d.x)), top+cellH*(0.125+0.25*float64(d.y)), fg, attrs)
 			}
 		}
 	default:

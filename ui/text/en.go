@@ -305,7 +305,7 @@ var english = Strings{
 	BackupReminder:    "Make a backup soon: without this key no update can be signed.",
 	ToFolder:          "choose the build folder",
 	FolderTitle:       "Choose the build folder",
-	FolderIntro:       "The folder with the finished web build, where index.html is.",
+	FolderIntro:       "The finished web build: where index.html is.",
 	FolderType:        "type a path, or choose one with the arrows",
 	FolderIsBuild:     "a web build: %s, %s",
 	FolderNoBuild:     "this folder is not a web build",

@@ -305,7 +305,7 @@ var spanish = Strings{
 	BackupReminder:    "Haga pronto una copia: sin esta clave no se puede firmar.",
 	ToFolder:          "elegir la carpeta del build",
 	FolderTitle:       "Elija la carpeta del build",
-	FolderIntro:       "La carpeta del build web terminado, donde está index.html.",
+	FolderIntro:       "El build web terminado: donde está index.html.",
 	FolderType:        "escriba una ruta o elija una con las flechas",
 	FolderIsBuild:     "un build web: %s, %s",
 	FolderNoBuild:     "esta carpeta no es un build web",

@@ -286,6 +286,9 @@ func (b *board) card(c capgo.Channel, chosen bool, w int) string {
 	case production:
 		name += " " + e.St.BadgeDanger.Render(" "+e.S.Production+" ")
 	}
+	if chosen {
+		name = e.St.Accent.Render("▸ ") + name // the frame's colour alone would not do
+	}
 	body := []string{b.liveLine(c, health, known, inner), b.rolloutLine(c, inner), b.healthLine(health, known, inner), b.lastLine(c, health, inner)}
 	return widget.Box(name, e.St.Muted.Render(platforms(e, c)), join(body), w, 6, edge)
 }

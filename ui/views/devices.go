@@ -43,7 +43,7 @@ func NewDevices(e *Env) View {
 		func(d capgo.Device) string {
 			return d.DeviceID + " " + d.CustomID + " " + d.Platform + " " + d.VersionName + " " + d.VersionBuild + " " + d.PluginVersion + " " + d.Channel
 		},
-		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 16, Flex: 4, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
+		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 16, Flex: 8, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
 		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: 76, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
 			Compare: func(a, b capgo.Device) int { return strings.Compare(a.CustomID, b.CustomID) }},
 		widget.Column[capgo.Device]{Title: e.S.ColRuns, Width: 12, Cell: func(d capgo.Device) string { return e.St.Bold.Render(bundleName(e, d.VersionName)) },
@@ -357,7 +357,7 @@ func (v *devicesView) device(w, h int) string {
 		}
 		body = append(body, widget.Lines(widget.Box(e.St.Title.Render(e.S.VerdictTitle), e.St.Key.Render("y")+" "+e.St.Muted.Render(e.S.HelpCopy), join(said), w, len(said)+2, ink))...)
 	} else if p, pending := x.Pending(e, w, 4); pending {
-		if x.Err != nil && failure.CodeOf(x.Err) == "not_supported" {
+		if x.Err != nil && failure.CodeOf(x.Err) == "unsupported" {
 			p = " " + e.St.Muted.Render(e.S.NoExplain)
 		}
 		body = append(body, widget.Lines(p)...)

@@ -57,5 +57,5 @@ func (m ProbedMsg) Dialog(e *Env) widget.Message {
 // yet, or a route that it does not offer.
 func missing(err error) bool {
 	f, ok := failure.Find(err)
-	return ok && (f.Class == failure.NotFound || f.Code == "not_supported")
+	return ok && (f.Class == failure.NotFound || f.Code == "unsupported")
 }

@@ -190,7 +190,7 @@ func (r *releaser) folderPanel(w, h int) string {
 	e := r.e
 	lines := r.panel(e.S.FolderTitle, e.S.FolderIntro, w)
 	verdict := r.verdict(w - 2)
-	pickH := max(1, min(8, h-len(lines)-len(verdict)-3))
+	pickH := max(1, min(8, r.picker.Rows(), h-len(lines)-len(verdict)-3))
 	lines = append(lines, indentLines(widget.Lines(r.picker.View(w-2, pickH, e.St, e.S)), 1)...)
 	lines = append(lines, "")
 	lines = append(lines, indentLines(verdict, 1)...)
@@ -246,7 +246,13 @@ func findingLines(e *Env, findings []Finding, w, limit int) []string {
 			ink, glyph := e.St.Level(f.Level)
 			lines = append(lines, ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(text.Clean(f.Text), w-2)))
 			if f.Hint != "" && f.Level != "ok" {
-				lines = append(lines, "  "+e.St.Muted.Render(widget.Cut("→ "+text.Clean(f.Hint), w-2)))
+				for i, l := range widget.Wrap(text.Clean(f.Hint), max(8, w-4)) {
+					mark := "    "
+					if i == 0 {
+						mark = "  → "
+					}
+					lines = append(lines, e.St.Muted.Render(mark+l))
+				}
 			}
 		}
 	}

@@ -110,6 +110,14 @@ func commonPrefix(paths []string) string {
 	return common
 }
 
+// Rows is the height that the field and its list take when there is room.
+func (p *Picker) Rows() int {
+	if n := len(p.list()); n > 0 {
+		return n + 2
+	}
+	return 1
+}
+
 // View draws the field and the list in w×h cells.
 func (p *Picker) View(w, h int, st *theme.Styles, s *text.Strings) string {
 	if w < 8 || h < 1 {
