@@ -107,12 +107,33 @@ func newChannelShow(c *Command, f *registryFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Result(ch, func(w io.Writer) { printChannel(w, ch) })
+			return c.Result(ch, func(w io.Writer) { printChannel(w, ch, lastChange(cmd.Context(), client, appID, ch.Name)) })
 		},
 	}
 }
 
-func printChannel(w io.Writer, ch capgo.Channel) {
+// lastChange says who changed the channel last and how, as "2026-01-02 15:04
+// by ci: channel.promote 1.3.0 → 1.4.0"; "" where the server keeps no history.
+func lastChange(ctx context.Context, client *remote.Client, appID, channel string) string {
+	if !client.Can(ctx, capgo.CapHistory) {
+		return ""
+	}
+	changes, err := client.History(ctx, appID, channel)
+	if err != nil || len(changes) == 0 {
+		return "" // what is live is known all the same
+	}
+	last := changes[0]
+	text := fmt.Sprintf("%s by %s: %s", last.At.UTC().Format("2006-01-02 15:04 UTC"), last.Actor, last.Action)
+	switch {
+	case last.From != "" && last.To != "":
+		text += " " + last.From + " → " + last.To
+	case last.To != "":
+		text += " " + last.To
+	}
+	return text
+}
+
+func printChannel(w io.Writer, ch capgo.Channel, changed string) {
 	rows := [][]string{{"live", live(ch)}}
 	if text := rolloutText(ch); text != "" {
 		rows = append(rows, []string{"rollout", text})
@@ -139,7 +160,9 @@ func printChannel(w io.Writer, ch capgo.Channel) {
 		on := func(b *bool) bool { return b != nil && *b }
 		rows = append(rows, []string{"platforms", only(pick(map[string]bool{"ios": on(ch.IOS), "android": on(ch.Android), "electron": on(ch.Electron)}, "ios", "android", "electron")...)})
 	}
-	if !ch.UpdatedAt.IsZero() {
+	if changed != "" {
+		rows = append(rows, []string{"changed", oneLine(changed)})
+	} else if !ch.UpdatedAt.IsZero() {
 		rows = append(rows, []string{"changed", ch.UpdatedAt.UTC().Format("2006-01-02 15:04:05 UTC")})
 	}
 	table(w, "channel\t"+oneLine(ch.Name), rows)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,7 +135,7 @@ func printDevice(w io.Writer, v deviceView) {
 	rows := [][]string{
 		{"runs", d.VersionName},
 		{"native", d.VersionBuild + ", plugin " + d.PluginVersion + ", key " + orDash(d.KeyID)},
-		{"is", strings.Join([]string{kind, d.Platform, d.VersionOS, build}, ", ")},
+		{"is", strings.Join(slices.DeleteFunc([]string{kind, d.Platform, d.VersionOS, build}, func(s string) bool { return s == "" }), ", ")},
 		{"pinned to", orDash(d.Channel)},
 		{"custom id", orDash(d.CustomID)},
 		{"last seen", d.UpdatedAt.UTC().Format("2006-01-02 15:04:05 UTC")},

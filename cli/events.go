@@ -60,7 +60,8 @@ func (p *eventPrinter) print(e release.Event) {
 	case release.EventFinished:
 		p.line(fmt.Sprintf("✓ %-10s %s", stageWord(e.Stage), oneLine(e.Text)))
 	case release.EventFailed:
-		p.line(fmt.Sprintf("✗ %-10s %s", stageWord(e.Stage), oneLine(e.Text)))
+		// The command itself says what failed, as its last line.
+		p.line("✗ " + stageWord(e.Stage))
 	}
 }
 

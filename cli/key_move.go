@@ -182,7 +182,7 @@ func newKeyBackup(c *Command, source *keySource) *cobra.Command {
 				ids[i] = r.KeyID
 			}
 			return c.Result(map[string]any{"filename": out, "keyIds": ids}, func(w io.Writer) {
-				fmt.Fprintf(w, "%d keys are in %s\n", len(ids), oneLine(out))
+				fmt.Fprintf(w, "%s in %s\n", counted(len(ids), "key is", "keys are"), oneLine(out))
 				c.Notef("prove that it opens: capstan key restore --drill %s", oneLine(out))
 			})
 		},
@@ -380,4 +380,12 @@ func removePrivateKey(path string) error {
 		return failure.Newf(failure.Failed, "config_edit_refused", op, "delete the privateKey line below CapacitorUpdater by hand", "%s cannot be edited safely", path)
 	}
 	return file.Replace(value.Pack())
+}
+
+// counted is "1 key is", "2 keys are".
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"capstan/core/capgo"
 	"capstan/core/device"
 	"capstan/core/failure"
+	"capstan/core/profile"
 	"capstan/core/project"
 )
 
@@ -33,7 +35,8 @@ type probe struct {
 	install   string
 	noInstall bool
 	device    capgo.UpdateRequest
-	debug     bool // a development build
+	debug     bool   // a development build
+	profile   string // of capstan.toml, "" is the default
 	key       []byte
 }
 
@@ -66,6 +69,7 @@ Inside a project the app, the update server, the key, the channel and the
 versions of plugin and native app come from there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.profile = c.Profile
 			if err := p.complete(cmd.Context()); err != nil {
 				return err
 			}
@@ -104,6 +108,9 @@ func (p *probe) complete(ctx context.Context) error {
 	if err := p.fromProject(ctx); err != nil {
 		return err
 	}
+	if p.updateURL == "" {
+		p.updateURL = serverUpdateURL(ctx, p.project, p.profile)
+	}
 	if p.device.PluginVersion == "" {
 		p.device.PluginVersion = newestPlugin
 	}
@@ -114,11 +121,24 @@ func (p *probe) complete(ctx context.Context) error {
 	p.device.VersionOS, p.device.VersionCode = "15", "1"
 	switch {
 	case p.updateURL == "":
-		return failure.New(failure.Usage, "update_url_missing", "", "which server to ask is not known", "give --update-url, or run it in a project whose config has updateUrl")
+		return failure.New(failure.Usage, "update_url_missing", "", "which server to ask is not known", "give --update-url, or run it in a project whose config has updateUrl or whose profile has a server")
 	case p.device.AppID == "":
 		return failure.New(failure.Usage, "app_missing", "", "which app to ask for is not known", "give --app, or run it in the app's project")
 	}
 	return nil
+}
+
+// serverUpdateURL is the update endpoint of the server that releases go to, for
+// a project whose config does not say where it asks. "" when none is known.
+func serverUpdateURL(ctx context.Context, dir, name string) string {
+	if dir == "" {
+		dir = "."
+	}
+	target, err := profile.Resolve(ctx, dir, name, profile.Flags{})
+	if err != nil || target.Server == "" || target.Server == profile.CapgoServer {
+		return ""
+	}
+	return strings.TrimRight(target.Server, "/") + "/updates"
 }
 
 // fromProject takes what the flags left open from the app's project. Without

@@ -94,6 +94,9 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 			app, err = r.Registry.App(ctx, plan.AppID)
 		}
 	}
+	if isClass(err, failure.NotFound) {
+		return failure.Wrap(err, failure.NotFound, "app_not_found", "find the app", "add it with capstan app add, or let the release do it with --create-app")
+	}
 	if err != nil {
 		return err
 	}
