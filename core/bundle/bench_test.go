@@ -284,3 +284,65 @@ func makeLarge(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkDelta makes the files of a delta update: of a build never seen, of
+// one of which one file in a hundred changed since the last time, and of one
+// that did not change. The peer compresses and signs all of it every time.
+func BenchmarkDelta(b *testing.B) {
+	dir, size := benchDir(b)
+	t, err := readTree(context.Background(), dir, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var packed bytes.Buffer
+	sealed, err := PackSealed(context.Background(), dir, &packed, testKey(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		changed int // of a hundred files
+	}{{"new", 100}, {"changed=1%", 1}, {"changed=0%", 0}} {
+		b.Run(c.name, func(b *testing.B) {
+			cache, err := OpenCache(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			run := func() {
+				if _, err := BuildManifest(context.Background(), dir, sealed, testKey(), ManifestOptions{Cache: cache}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			run()
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				// A file that changed is one whose entries are not there.
+				for i := 0; c.changed > 0 && i < len(t.files); i += 100 / c.changed {
+					forget(b, cache, dir, t.files[i].name)
+				}
+				b.StartTimer()
+				run()
+			}
+		})
+	}
+}
+
+// forget removes what a cache knows of a file.
+func forget(t testing.TB, c *Cache, dir, name string) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := filepath.Glob(c.path(sha256.Sum256(content), ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := os.Remove(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

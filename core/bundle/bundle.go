@@ -99,7 +99,7 @@ func TakesManifest(pluginVersion string) bool {
 	case 5:
 		return !before(v, 5, 10, 0)
 	case 6:
-		return !before(v, 6, 25, 0)
+		return !before(v, 6, 14, 28)
 	case 7:
 		return !before(v, 7, 0, 38) && (before(v, 7, 9, 0) || !before(v, 7, 18, 15))
 	}

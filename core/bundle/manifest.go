@@ -41,6 +41,8 @@ type ManifestOptions struct {
 	Options
 	// Quality of brotli from 1 to 11; 0 is DefaultQuality. Devices read them all.
 	Quality int
+	// Cache, if not nil, spares what was compressed and signed before.
+	Cache *Cache
 	// Put, if not nil, is given the stored bytes of each file, to upload them.
 	// It is called from several goroutines; stored is valid until it returns.
 	Put func(ctx context.Context, f ManifestFile, stored io.ReaderAt) error
@@ -88,7 +90,7 @@ func BuildManifest(ctx context.Context, dir string, sealed Sealed, signer crypto
 	if err != nil {
 		return nil, err
 	}
-	b := &manifestBuilder{tree: t, signer: signer, quality: o.Quality, put: o.Put}
+	b := &manifestBuilder{tree: t, signer: signer, quality: o.Quality, put: o.Put, cache: o.Cache}
 	if b.quality == 0 {
 		b.quality = DefaultQuality
 	}
@@ -103,6 +105,7 @@ func BuildManifest(ctx context.Context, dir string, sealed Sealed, signer crypto
 		if b.iv, b.key, err = RecoverSessionKey(pub, sealed.SessionKey); err != nil {
 			return nil, err
 		}
+		b.pub = pub
 	}
 	if err := b.check(); err != nil {
 		return nil, err
@@ -110,12 +113,55 @@ func BuildManifest(ctx context.Context, dir string, sealed Sealed, signer crypto
 	return b.build(ctx, o.Progress)
 }
 
+// CheckDelta says whether a delta update can carry the folder dir: nil, or the
+// refusal that BuildManifest would give.
+func CheckDelta(ctx context.Context, dir string, o Options) error {
+	t, err := readTree(ctx, dir, o)
+	if err != nil {
+		return err
+	}
+	return (&manifestBuilder{tree: t}).check()
+}
+
+// CheckFileNames refuses a list of file_name values that devices would read
+// differently or not at all: too many, unsafe, with a space, or two that are
+// one file once .br is cut off. Codes manifest_name, manifest_collision,
+// manifest_too_many and manifest_empty.
+func CheckFileNames(fileNames []string) error {
+	const op, hint = "read the delta update", "make it with capstan"
+	switch {
+	case len(fileNames) == 0:
+		return failure.New(failure.Verification, "manifest_empty", op, "the list of files is empty", hint)
+	case len(fileNames) > maxManifest:
+		return failure.Newf(failure.Verification, "manifest_too_many", op, hint, "a delta update holds at most %d files, this one has %d", maxManifest, len(fileNames))
+	}
+	targets := make(map[string]bool, len(fileNames))
+	for _, fileName := range fileNames {
+		name := strings.TrimSuffix(fileName, ".br")
+		why := badName(name)
+		if why == "" && strings.Contains(name, " ") {
+			why = "the name contains a space"
+		}
+		if why != "" {
+			return failure.Newf(failure.Verification, "manifest_name", op, hint, "%q cannot stand in a delta update: %s", quoted(fileName), why)
+		}
+		key := foldName(name)
+		if targets[key] {
+			return failure.Newf(failure.Verification, "manifest_collision", op, hint, "%q stands twice in the list of files", quoted(fileName))
+		}
+		targets[key] = true
+	}
+	return nil
+}
+
 type manifestBuilder struct {
 	tree    *tree
 	files   []*file // those that are not empty
 	signer  crypto.Signer
-	iv, key []byte // nil in a plain bundle
+	pub     *rsa.PublicKey // of signer
+	iv, key []byte         // nil in a plain bundle
 	quality int
+	cache   *Cache
 	put     func(context.Context, ManifestFile, io.ReaderAt) error
 }
 
@@ -211,33 +257,20 @@ func (b *manifestBuilder) one(ctx context.Context, f *file, compress *brotli.Wri
 		return m, err
 	}
 	defer h.Close()
-	sum := sha256.New()
-	packed := newSpill()
-	defer packed.close()
-	into := io.Writer(sum)
-	if f.size() >= brotliFrom {
-		compress.Reset(packed)
-		into = io.MultiWriter(sum, compress)
+	plain, err := b.pass(ctx, f, h, io.Discard)
+	if err != nil {
+		return m, err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{into}, contextReader{ctx, h}, make([]byte, 64<<10))
-	if err == nil && f.size() >= brotliFrom {
-		err = compress.Close()
-	}
-	switch {
-	case ctx.Err() != nil:
-		return m, ctx.Err()
-	case err != nil:
-		return m, unreadable(f.name, err)
-	case n != f.size():
-		return m, changed(f)
-	}
-	var plain [32]byte
-	sum.Sum(plain[:0])
 	m.SHA256 = hex.EncodeToString(plain[:])
+	packed, err := b.compress(ctx, f, h, plain, compress)
+	if err != nil {
+		return m, err
+	}
+	defer packed.close()
 
 	stored := newSpill()
 	defer stored.close()
-	if f.size() >= brotliFrom && packed.size < f.size()-brotliGain && !packed.wrapped() {
+	if packed.size > 0 {
 		m.FileName += ".br"
 		err = b.store(&m, packed.reader(), stored)
 	} else {
@@ -245,8 +278,8 @@ func (b *manifestBuilder) one(ctx context.Context, f *file, compress *brotli.Wri
 			return m, unreadable(f.name, err)
 		}
 		again := sha256.New()
-		err = b.store(&m, io.TeeReader(h, again), stored)
-		if err == nil && hex.EncodeToString(again.Sum(nil)) != m.SHA256 {
+		err = b.store(&m, io.TeeReader(contextReader{ctx, h}, again), stored)
+		if err == nil && [32]byte(again.Sum(nil)) != plain {
 			err = changed(f)
 		}
 	}
@@ -257,14 +290,74 @@ func (b *manifestBuilder) one(ctx context.Context, f *file, compress *brotli.Wri
 		return m, err
 	}
 	if b.signer != nil {
-		if m.HashV2, m.HashV3, err = signChecksum(b.signer, plain); err != nil {
-			return m, err
+		found := false
+		if m.HashV2, m.HashV3, found = b.cache.signed(b.pub, plain); !found {
+			if m.HashV2, m.HashV3, err = signChecksum(b.signer, plain); err != nil {
+				return m, err
+			}
+			b.cache.keepSigned(b.pub, plain, m.HashV2, m.HashV3)
 		}
 	}
 	if b.put == nil {
 		return m, nil
 	}
 	return m, b.put(ctx, m, stored.readerAt())
+}
+
+// pass reads a file from its start into w and gives its hash.
+func (b *manifestBuilder) pass(ctx context.Context, f *file, h *os.File, w io.Writer) (plain [32]byte, err error) {
+	if _, err := h.Seek(0, io.SeekStart); err != nil {
+		return plain, unreadable(f.name, err)
+	}
+	sum := sha256.New()
+	into := io.Writer(sum)
+	if w != io.Discard {
+		into = io.MultiWriter(sum, w)
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{into}, contextReader{ctx, h}, make([]byte, min(64<<10, f.size()+1)))
+	switch {
+	case ctx.Err() != nil:
+		return plain, ctx.Err()
+	case err != nil:
+		if _, known := failure.Find(err); known {
+			return plain, err // of w
+		}
+		return plain, unreadable(f.name, err)
+	case n != f.size():
+		return plain, changed(f)
+	}
+	sum.Sum(plain[:0])
+	return plain, nil
+}
+
+// compress gives the compressed bytes of a file with that hash; none when it is
+// stored as it is. What was compressed before is taken from the cache.
+func (b *manifestBuilder) compress(ctx context.Context, f *file, h *os.File, plain [32]byte, compress *brotli.Writer) (*spill, error) {
+	if f.size() < brotliFrom {
+		return newSpill(), nil
+	}
+	if packed := b.cache.compressed(plain, b.quality); packed != nil {
+		return packed, nil
+	}
+	packed := newSpill()
+	compress.Reset(packed)
+	again, err := b.pass(ctx, f, h, compress)
+	if err == nil {
+		err = compress.Close()
+	}
+	if err == nil && again != plain {
+		err = changed(f)
+	}
+	if err != nil {
+		packed.close()
+		return nil, err
+	}
+	if packed.size >= f.size()-brotliGain || packed.wrapped() {
+		packed.close()
+		packed = newSpill()
+	}
+	b.cache.keepCompressed(plain, b.quality, packed.reader())
+	return packed, nil
 }
 
 // store writes the bytes that devices download, encrypted if the bundle is.
@@ -313,6 +406,7 @@ type spill struct {
 	size int64
 	held []byte
 	file *os.File
+	keep bool // the file is somebody else's
 }
 
 func newSpill() *spill { return &spill{} }
@@ -370,6 +464,8 @@ func (s *spill) wrapped() bool {
 func (s *spill) close() {
 	if s.file != nil {
 		s.file.Close()
-		os.Remove(s.file.Name())
+		if !s.keep {
+			os.Remove(s.file.Name())
+		}
 	}
 }

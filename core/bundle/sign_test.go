@@ -279,7 +279,7 @@ func TestFormFor(t *testing.T) {
 		// signed, plain on Android, delta
 		"4.61.11": {FormNone, FormCRC32, false}, "5.9.5": {FormNone, FormCRC32, false}, "5.10.0": {FormV2, FormSHA256, true}, "5.29.9": {FormV2, FormSHA256, true},
 		"5.30.0": {FormV3, FormSHA256, true}, "5.50.2": {FormV3, FormSHA256, true}, "6.0.21": {FormNone, FormCRC32, false}, "6.1.17": {FormNone, FormCRC32, false},
-		"6.1.18": {FormV2, FormCRC32, false}, "6.3.0": {FormV2, FormCRC32, false}, "6.14.26": {FormV2, FormCRC32, false}, "6.14.28": {FormV2, FormSHA256, false},
+		"6.1.18": {FormV2, FormCRC32, false}, "6.3.0": {FormV2, FormCRC32, false}, "6.14.26": {FormV2, FormCRC32, false}, "6.14.28": {FormV2, FormSHA256, true},
 		"6.25.0": {FormV2, FormSHA256, true}, "6.30.0": {FormV3, FormSHA256, true}, "6.39.0": {FormV3, FormNone, true}, "6.51.16": {FormV3, FormSHA256, true},
 		"7.0.0": {FormNone, FormCRC32, false}, "7.0.1": {FormNone, FormCRC32, false}, "7.0.2": {FormV2, FormNone, false}, "7.0.29": {FormV2, FormNone, false},
 		"7.0.30": {FormV2, FormSHA256, false}, "7.0.38": {FormV2, FormSHA256, true}, "7.9.2": {FormV2, FormSHA256, false}, "7.27.8": {FormV2, FormSHA256, true},
