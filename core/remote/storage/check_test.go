@@ -74,8 +74,10 @@ func TestVerify(t *testing.T) {
 		"login":       {status(401), "block public_forbidden"},
 		"other place": {status(404), "block public_not_found"},
 		"broken":      {status(500), "block public_status"},
-		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "block public_redirect"},
-		"to https":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://x.example/", 301) }, "block public_redirect"},
+		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "block public_redirect"},
+		"to https": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://x.example/", http.StatusMovedPermanently)
+		}, "block public_redirect"},
 		"wrong ranges": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(map[bool]int{true: 200, false: 206}[r.Header.Get("Range") == ""])
 			_, _ = w.Write(content)
