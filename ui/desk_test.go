@@ -36,6 +36,7 @@ type desk struct {
 	prepare  func(ctx context.Context, emit func(release.Event)) error
 	block    bool // the folder is not a build
 	nextID   int64
+	resumed  string // id of the release that was continued
 }
 
 const app = "com.example.notes"
@@ -357,6 +358,12 @@ func (d *desk) Prepare(ctx context.Context, q views.ReleaseRequest, emit func(re
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.resumed = q.Resume
+	for _, u := range d.open {
+		if u.ID == q.Resume {
+			q.Version, q.Channel = u.Version, u.Channel
+		}
+	}
 	p := views.Prepared{ID: "r1", AppID: q.AppID, Version: q.Version, Channel: q.Channel, Live: capgo.Builtin, Size: 3_391_488, Files: 214, Checksum: strings.Repeat("9f3c", 16), KeyID: q.KeyID, URL: "http://127.0.0.1:8087/files/x.zip"}
 	for _, c := range d.channels {
 		if c.Name == q.Channel && c.Version != nil {

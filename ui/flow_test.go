@@ -196,6 +196,22 @@ func TestReleaseFails(t *testing.T) {
 	})
 }
 
+// A release that stopped in an earlier run stands on the board, and R continues it.
+func TestResumeFromTheBoard(t *testing.T) {
+	drive(t, busyDesk, func(_ *Options, d *desk) {
+		d.open = []views.Unfinished{{ID: "20260101-1", AppID: app, Version: "2.5.1", Channel: "beta", Stage: release.StageUpload, At: d.began.Add(-time.Hour)}}
+	}, func(term *tuitest.Terminal, d *desk) {
+		term.Has("Release 2.5.1 stopped at “Upload” 1 h ago; R continues it")
+		term.Press("R")
+		term.Wait(2 * time.Second)
+		term.Has("Releasing 2.5.1 for beta")
+		term.Until("waits for you", time.Minute)
+		if d.resumed != "20260101-1" {
+			t.Errorf("the release that was resumed is %q", d.resumed)
+		}
+	})
+}
+
 // A folder that is no build says why, and Enter does not go on.
 func TestFolderThatIsNoBuild(t *testing.T) {
 	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {

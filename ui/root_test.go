@@ -19,6 +19,7 @@ import (
 	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/release"
+	"capstan/internal/tuitest"
 	"capstan/ui/views"
 )
 
@@ -177,6 +178,13 @@ func TestKeysDoNotClash(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The table of keys for the documentation comes from the declarations.
+func TestKeyTable(t *testing.T) {
+	for _, lang := range []string{"en", "es"} {
+		tuitest.Golden(t, "keys-"+lang+".md", KeyTable(lang))
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -53,20 +51,16 @@ type Options struct {
 const jobGrace = 5 * time.Second
 
 // Run opens the console and returns when it is closed. The terminal is
-// restored whatever the end is: q, ctrl+c, SIGTERM, SIGHUP or a panic. It
-// returns nil after an ordinary end, the context's cause when the context or a
-// signal ended it, and a failure of class Crash after a panic.
+// restored whatever the end is: q, ctrl+c, the end of ctx or a panic. The
+// caller's ctx should end on SIGINT, SIGTERM and SIGHUP: Run handles no signals.
+// It returns nil after an ordinary end, the cause of ctx when that ended it, and
+// a failure of class Crash after a panic.
 func Run(ctx context.Context, o Options) error {
 	if o.Accessible {
 		return runLines(ctx, o)
 	}
 	// Bubble Tea would write every byte it draws into the file that this names.
 	_ = os.Unsetenv("TEA_TRACE")
-	if o.Input == nil {
-		var stop context.CancelFunc
-		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-		defer stop()
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := newRoot(o.env(ctx), o.start(), o.StartArg)

@@ -1,10 +1,13 @@
 package ui
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"capstan/core/failure"
+	"capstan/core/release"
 	"capstan/internal/tuitest"
 )
 
@@ -43,6 +46,23 @@ var shots = []struct {
 	}},
 	{name: "release-upload", w: 100, h: 30, script: func(term *tuitest.Terminal) { toUpload(term) }},
 	{name: "release-prove", w: 80, h: 24, script: func(term *tuitest.Terminal) { toUpload(term); term.Until("checksum is right", time.Minute) }},
+	{name: "release-failed", w: 80, h: 24, set: func(_ *Options, d *desk) {
+		d.prepare = func(ctx context.Context, emit func(release.Event)) error {
+			emit(release.Event{Stage: release.StagePreflight, Kind: release.EventStarted})
+			emit(release.Event{Stage: release.StagePreflight, Kind: release.EventFinished, Text: "214 files, 3.2 MiB"})
+			emit(release.Event{Stage: release.StageSeal, Kind: release.EventFinished, Text: "3.2 MiB"})
+			emit(release.Event{Stage: release.StageUpload, Kind: release.EventStarted})
+			return failure.New(failure.Unavailable, "storage_unavailable", "upload the object", "the storage answered 503", "try again in a minute; what was sealed is kept")
+		}
+	}, script: func(term *tuitest.Terminal) {
+		term.Press("2")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("?", "esc")
+	}},
 	{name: "release-promote", w: 100, h: 30, script: func(term *tuitest.Terminal) { toPromote(term) }},
 	{name: "release-confirm", w: 80, h: 24, script: func(term *tuitest.Terminal) {
 		toPromote(term)

@@ -31,26 +31,27 @@ type Strings struct {
 	TabBoard, TabRelease, TabBundles, TabDevices, TabFleet, TabActivity, TabKeys, TabServer, TabSettings, TabSetup string
 
 	// Keys in the help line
-	HelpOpen, HelpStart, HelpContinue, HelpRetry, HelpCopy, HelpCopyKey, HelpCopyID, HelpCopyVerdict, HelpCopyAddress       string
-	HelpChecksum, HelpRelease, HelpSetup, HelpCancelJob, HelpPromote, HelpLater, HelpToChannel, HelpAnother, HelpWriteKey   string
-	HelpPrevious, HelpRollout, HelpShare, HelpPause, HelpResume, HelpDisable, HelpRollBack, HelpToAll, HelpChange           string
-	HelpProbe, HelpUndo, HelpPane, HelpDelete, HelpCleanup, HelpDetail, HelpSort, HelpWhy, HelpLookUp, HelpForce, HelpClear string
-	HelpNewKey, HelpComplete, HelpChoose, HelpField                                                                         string
+	HelpOpen, HelpStart, HelpContinue, HelpRetry, HelpCopy, HelpCopyKey, HelpCopyID, HelpCopyVerdict, HelpCopyAddress        string
+	HelpChecksum, HelpRelease, HelpResumeRelease, HelpSetup, HelpCancelJob, HelpPromote, HelpLater, HelpToChannel            string
+	HelpAnother, HelpWriteKey, HelpPrevious, HelpRollout, HelpShare, HelpPause, HelpResume, HelpDisable, HelpRollBack        string
+	HelpToAll, HelpChange, HelpProbe, HelpUndo, HelpPane, HelpDelete, HelpCleanup, HelpDetail, HelpSort, HelpWhy, HelpLookUp string
+	HelpForce, HelpClear, HelpNewKey, HelpComplete, HelpChoose, HelpField                                                    string
 
 	// Keys in the help screen and the palette
-	LongOpenChannel, LongStart, LongRelease, LongSetup, LongContinue, LongRetry, LongCancelJob, LongPromote, LongLater       string
-	LongPromoteAny, LongPromoteBundle, LongPrevious, LongRollout, LongShare, LongPause, LongResume, LongDisable              string
-	LongRollBack, LongToAll, LongChangeRule, LongProbe, LongUndo, LongUndoThis, LongPane, LongDelete, LongCleanup            string
-	LongDetail, LongSort, LongWhy, LongLookUp, LongForce, LongClear, LongNewKey, LongWriteKey, LongCopyLive, LongCopyVersion string
-	LongCopyChecksum, LongCopyKey, LongCopyKeyID, LongCopyID, LongCopyVerdict, LongCopyAddress, LongChangeSetting            string
+	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
+	LongPromote, LongLater, LongPromoteAny, LongPromoteBundle, LongPrevious, LongRollout, LongShare, LongPause         string
+	LongResume, LongDisable, LongRollBack, LongToAll, LongChangeRule, LongProbe, LongUndo, LongUndoThis, LongPane      string
+	LongDelete, LongCleanup, LongDetail, LongSort, LongWhy, LongLookUp, LongForce, LongClear, LongNewKey, LongWriteKey string
+	LongCopyLive, LongCopyVersion, LongCopyChecksum, LongCopyKey, LongCopyKeyID, LongCopyID, LongCopyVerdict           string
+	LongCopyAddress, LongChangeSetting                                                                                 string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
 
 	// Why an action cannot run now
-	WhyNoChannel, WhyNoBundles, WhyNoDevice, WhyNoKey, WhyNoPrevious, WhyNoRollout, WhyRolloutRuns, WhyNoProbe string
-	WhyNoProject, WhyNoEdit, WhyWritten, WhyNoUndo, WhyNoOverride, WhyNothingUnused, WhyMakingKey, WhyLooking  string
-	WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                   string
+	WhyNoChannel, WhyNoUnfinished, WhyBusy, WhyNoBundles, WhyNoDevice, WhyNoKey, WhyNoPrevious, WhyNoRollout, WhyRolloutRuns string
+	WhyNoProbe, WhyNoProject, WhyNoEdit, WhyWritten, WhyNoUndo, WhyNoOverride, WhyNothingUnused, WhyMakingKey                string
+	WhyLooking, WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                     string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string

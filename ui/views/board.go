@@ -125,7 +125,15 @@ func (b *board) Actions() []Action {
 	if _, ok := b.selected(); !ok {
 		copyLive.Disabled = e.S.WhyNoChannel
 	}
-	return []Action{open,
+	resume := Action{ID: "resume", Keys: []string{"R"}, Help: e.S.HelpResumeRelease, Long: e.S.LongResumeRelease, Dangerous: true, Primary: true,
+		Run: func() tea.Cmd { return Go(ScreenRelease, "resume:"+e.Data.Unfinished.Value[0].ID) }}
+	switch {
+	case len(e.Data.Unfinished.Value) == 0:
+		resume.Disabled, resume.Hidden = e.S.WhyNoUnfinished, true
+	case e.Busy != "":
+		resume.Disabled = e.S.WhyBusy
+	}
+	return []Action{open, resume,
 		{ID: "release", Keys: []string{"U"}, Help: e.S.HelpRelease, Long: e.S.LongRelease, Primary: true, Dangerous: true,
 			Run: func() tea.Cmd { return Go(ScreenRelease, "new") }},
 		copyLive, e.undoAction(), {ID: "setup", Keys: []string{"s"}, Help: e.S.HelpSetup, Long: e.S.LongSetup, Hidden: true,

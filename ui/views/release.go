@@ -123,6 +123,12 @@ func (r *releaser) Begin(arg string) tea.Cmd {
 	case strings.HasPrefix(arg, "resume:"):
 		r.reset()
 		r.resume = strings.TrimPrefix(arg, "resume:")
+		for _, u := range r.e.Data.Unfinished.Value {
+			if u.ID == r.resume {
+				r.version.Set(u.Version)
+				r.channel = u.Channel
+			}
+		}
 		return r.prepare()
 	case strings.HasPrefix(arg, "channel:"):
 		r.reset()
