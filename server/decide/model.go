@@ -66,7 +66,11 @@ type ManifestFile struct {
 	FileHashV2 string // signed, base64; "" when not on record
 	FileHashV3 string // signed, hex; "" when not on record
 	ObjectKey  string
-	Size       int64 // bytes
+	URL        string `json:",omitempty"` // verbatim in the answer, instead of ObjectKey
+	Size       int64  // bytes as stored
+	// Own marks the files that capstan registered: only those named *.br are
+	// brotli, and they go out wherever the zip is kept.
+	Own bool `json:",omitempty"`
 }
 
 // Channel is a named pointer with its rules. BundleID 0 is the store build.

@@ -552,10 +552,11 @@ func (d *decision) offer() bool {
 	answer := capgo.UpdateAnswer{Version: b.Name, URL: b.ExternalURL, SessionKey: b.SessionKey, Checksum: checksum}
 	switch {
 	case b.ExternalURL != "":
-		// A bundle kept elsewhere goes out without delta files.
+		// On Capgo's server delta files do not go out with a zip kept elsewhere.
 		if !strings.HasPrefix(b.ExternalURL, "https://") && !strings.HasPrefix(b.ExternalURL, "http://") {
 			return d.noURL("bundle " + b.Name + " has no http address: " + b.ExternalURL)
 		}
+		d.v.delta = b.ownDelta() && d.takesDelta()
 	case b.ObjectKey != "":
 		d.v.delta = d.takesDelta()
 	case len(b.Manifest) == 0:
@@ -613,7 +614,11 @@ func (d *decision) checksum() (value string, ok bool) {
 // them and every file's hash is on record in the plugin's form.
 func (d *decision) takesDelta() bool {
 	b := d.v.Bundle
-	if len(b.Manifest) == 0 || !readsManifest(d.plugin) {
+	reads := readsManifest
+	if b.ownDelta() {
+		reads = decodesBySuffix
+	}
+	if len(b.Manifest) == 0 || !reads(d.plugin) {
 		return false
 	}
 	d.v.form = signedForm(d.plugin)
@@ -626,6 +631,9 @@ func (d *decision) takesDelta() bool {
 	return true
 }
 
+// ownDelta tells whether capstan registered the delta files.
+func (b *Bundle) ownDelta() bool { return len(b.Manifest) > 0 && b.Manifest[0].Own }
+
 // signed tells whether the hash is on record in signed forms of its own.
 func (f *ManifestFile) signed() bool { return f.FileHashV2 != "" || f.FileHashV3 != "" }
 
@@ -634,7 +642,10 @@ func (b *Bundle) entries(want form, url func(objectKey string) string) []capgo.M
 	entries := make([]capgo.ManifestEntry, len(b.Manifest))
 	for i := range b.Manifest {
 		f := &b.Manifest[i]
-		entries[i] = capgo.ManifestEntry{FileName: f.FileName, FileHash: f.FileHash, DownloadURL: url(f.ObjectKey)}
+		entries[i] = capgo.ManifestEntry{FileName: f.FileName, FileHash: f.FileHash, DownloadURL: f.URL}
+		if f.URL == "" {
+			entries[i].DownloadURL = url(f.ObjectKey)
+		}
 		if f.signed() {
 			entries[i].FileHash = want.pick(f.FileHash, f.FileHashV2, f.FileHashV3)
 		}
@@ -654,6 +665,24 @@ func readsManifest(v version) bool {
 		return v.since(8, 0, 0)
 	}
 	return true
+}
+
+// decodesBySuffix tells which plugins install delta files of which only those
+// named *.br are brotli: capstan's own. It is bundle.TakesManifest for a version
+// that is parsed already. Capgo's server starts elsewhere: later on 6, and on 7
+// before there is support; 7.9 to 7.18 compare the wrong digest.
+func decodesBySuffix(v version) bool {
+	switch v.major {
+	case 5:
+		return v.since(5, 10, 0)
+	case 6:
+		return v.since(6, 14, 28)
+	case 7:
+		return v.since(7, 0, 38) && (!v.since(7, 9, 0) || v.since(7, 18, 15))
+	case 9, 10:
+		return v.compare(version{major: v.major}) != 0
+	}
+	return v.major >= 8
 }
 
 func readsMetadata(v version) bool {

@@ -58,6 +58,9 @@ func createBundle(c *call) error {
 	if err := c.checkBundle(&b); err != nil {
 		return err
 	}
+	if err := c.readManifest(&b); err != nil {
+		return err
+	}
 	made, err := c.api.Store.AddBundle(c.ctx, c.actor(), b)
 	if err != nil {
 		return err

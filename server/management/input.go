@@ -15,14 +15,18 @@ import (
 	"capstan/core/failure"
 )
 
-// maxBody is the largest body of a management call in bytes.
-const maxBody = 4 << 20
+// maxBody is the largest body of a management call in bytes: the registration
+// of a bundle with 10,000 delta files, each with two signed hashes.
+const maxBody = 20 << 20
 
 // input is what a call says: the query and, over it, the members of a JSON
 // body. Capgo's clients use either, on any method, and in a query every value
 // is a string; the readers below take both.
 type input struct {
 	fields map[string]any
+	// manifest is the member of that name as it came: thousands of files are
+	// read once, by the call that wants them.
+	manifest json.RawMessage
 	// problem is the first value of a wrong type; the reader goes on without
 	// it, and the call is refused before anything is done.
 	problem error
@@ -55,15 +59,30 @@ func readInput(w http.ResponseWriter, r *http.Request) (*input, error) {
 		return nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var members map[string]any
-	if err := d.Decode(&members); err != nil {
+	var raw map[string]json.RawMessage
+	if err := d.Decode(&raw); err != nil {
 		return nil, bad("invalid_json_parse_body", "the body is not a JSON object")
 	}
-	for key, value := range members {
+	for key, text := range raw {
+		if key == "manifest" {
+			in.manifest = text
+			continue
+		}
+		value, err := decodeValue(text)
+		if err != nil {
+			return nil, bad("invalid_json_parse_body", "the body is not a JSON object")
+		}
 		in.fields[key] = value
 	}
 	return in, nil
+}
+
+// decodeValue reads any JSON, numbers as their digits.
+func decodeValue(text []byte) (value any, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	err = d.Decode(&value)
+	return value, err
 }
 
 // noDuplicates refuses an object that names a member twice: two readers of it

@@ -50,7 +50,7 @@ type Devices interface {
 const (
 	MaxBody         = 32 << 10 // bytes of an update check or a channel request
 	MaxStatsBody    = 1 << 20  // bytes of a batch of events; the plugin queues up to 200
-	MaxManifestBody = 1 << 20  // bytes of a manifest_size request
+	MaxManifestBody = 8 << 20  // bytes of a manifest_size request: 10,000 files with signed hashes
 	MaxEvents       = 500      // events in a batch
 )
 

@@ -122,11 +122,15 @@ func manifestSizes(app *decide.App, files []wanted, id int64, version value) cap
 			if b.Deleted {
 				continue
 			}
-			for _, m := range b.Manifest {
-				if m.Size > 0 && (look[b.ID][m.FileHash] || general && look[0][m.FileHash]) {
-					at := place{b.ID, m.FileHash}
-					inBundle[at] = max(inBundle[at], m.Size)
-					largest[m.FileHash] = max(largest[m.FileHash], m.Size)
+			for i := range b.Manifest {
+				m := &b.Manifest[i]
+				// A device asks with the hash in the form that it was given.
+				for _, hash := range [...]string{m.FileHash, m.FileHashV2, m.FileHashV3} {
+					if hash != "" && m.Size > 0 && (look[b.ID][hash] || general && look[0][hash]) {
+						at := place{b.ID, hash}
+						inBundle[at] = max(inBundle[at], m.Size)
+						largest[hash] = max(largest[hash], m.Size)
+					}
 				}
 			}
 		}

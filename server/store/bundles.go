@@ -5,11 +5,18 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/server/decide"
 )
+
+// manifestColumn is the text of a bundle's delta files, up to some megabytes.
+// Lists and snapshots read the row without it: withoutManifest.
+const manifestColumn = ` manifest,`
+
+var withoutManifest = strings.Replace(bundleColumns, manifestColumn, ` '',`, 1)
 
 const bundleColumns = `id, app_id, name, checksum, session_key, key_id, external_url, object_key, storage_provider,
 	min_update_version, link, comment, native_packages, manifest, manifest_count, plain_checksum, checksum_v2, checksum_v3,
@@ -55,13 +62,13 @@ type BundleFilter struct {
 	Limit   int // 1 to 1000; 50 when zero
 }
 
-// Bundles lists bundles, newest first.
+// Bundles lists bundles, newest first, without their manifests.
 func (s *Store) Bundles(ctx context.Context, f BundleFilter) ([]Bundle, error) {
 	return collect(ctx, s.db.read, bundleQuery(f), scanBundle)
 }
 
 func bundleQuery(f BundleFilter) query {
-	q := query{text: `SELECT ` + bundleColumns + ` FROM bundles WHERE TRUE`}
+	q := query{text: `SELECT ` + withoutManifest + ` FROM bundles WHERE TRUE`}
 	q.and(`app_id = `, f.AppID)
 	if f.Name != "" {
 		q.and(`name = `, f.Name)
@@ -182,7 +189,7 @@ func (s *Store) DeleteUnlinkedBundles(ctx context.Context, actor, appID string) 
 		if err := t.lock(ctx, appID); err != nil {
 			return err
 		}
-		q := query{text: `SELECT ` + bundleColumns + ` FROM bundles b WHERE NOT deleted AND NOT EXISTS
+		q := query{text: `SELECT ` + withoutManifest + ` FROM bundles b WHERE NOT deleted AND NOT EXISTS
 			(SELECT 1 FROM channels c WHERE c.app_id = b.app_id AND (c.bundle_id = b.id OR c.rollout_bundle_id = b.id))`}
 		q.and(`b.app_id = `, appID)
 		q.text += ` ORDER BY id`

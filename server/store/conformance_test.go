@@ -65,7 +65,7 @@ func conform(t *testing.T, open opener) {
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
-		{"ledger", testLedger},
+		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -732,6 +732,36 @@ func testPolls(t *testing.T, open opener) {
 	}
 	_, err = s.Summary(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
+}
+
+// A device that says the same again is not written again for ten minutes; what
+// it says anew is.
+func testRepeatedPolls(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	first := now.Now()
+	seen := func(after time.Duration, version string, want time.Time) {
+		t.Helper()
+		now.add(after)
+		r := request(device(1))
+		r.VersionName = version
+		s.Seen(r, decide.Verdict{})
+		ok(t, s.Flush(t.Context()))
+		d, err := s.Device(t.Context(), app, device(1))
+		ok(t, err)
+		if !d.UpdatedAt.Equal(want) || want.Equal(now.Now()) && d.VersionName != version {
+			t.Errorf("%+v, want %s", d, want)
+		}
+	}
+	seen(0, "1.0.0", first)
+	seen(time.Minute, "1.0.0", first)
+	seen(time.Minute, "1.1.0", first.Add(2*time.Minute))
+	seen(time.Minute, "1.1.0", first.Add(2*time.Minute))
+	seen(10*time.Minute, "1.1.0", first.Add(13*time.Minute))
+	ok(t, s.DeleteApp(t.Context(), "test", app))
+	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app})
+	ok(t, err)
+	seen(time.Minute, "1.1.0", first.Add(14*time.Minute)) // the app was made anew
 }
 
 func testDevicePages(t *testing.T, open opener) {

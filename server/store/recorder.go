@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type recorder struct {
 	polls   map[deviceKey]poll
 	alarms  []capgo.Change
 	uses    map[string]int64 // token id → last use
+	marks   marks
 
 	dropped atomic.Int64 // polls not recorded, because the queue or the app's devices were full
 
@@ -61,6 +63,7 @@ func (r *recorder) open(ctx context.Context, s *Store) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.s, r.wake = s, make(chan struct{}, 1)
+	r.marks.seed = maphash.MakeSeed()
 	r.polls, r.devices, r.uses = map[deviceKey]poll{}, map[string]int64{}, map[string]int64{}
 	return r.count(ctx)
 }
@@ -95,16 +98,90 @@ func (s *Store) Seen(request capgo.UpdateRequest, v decide.Verdict) {
 	p := poll{request: request, channel: v.ChannelID, onLive: onLive, at: s.ms()}
 	key := deviceKey{request.AppID, request.DeviceID}
 	r := &s.recorder
+	id, print := r.marks.of(key, p)
 	r.mu.Lock()
+	if r.marks.repeats(id, print, p.at) {
+		r.mu.Unlock()
+		return
+	}
 	_, waiting := r.polls[key]
 	full := !waiting && len(r.polls) >= s.limits.QueueDevices
-	if !full {
+	if full {
+		delete(r.marks.fresh, id)
+	} else {
 		r.polls[key] = p
 	}
 	r.mu.Unlock()
 	if full {
 		r.dropped.Add(1)
 	}
+}
+
+// marks remember which devices said what lately, so that a device which asks
+// again and has not changed costs no write: its row is written again after
+// marksFor, and at the first poll of an hour.
+type marks struct {
+	seed         maphash.Seed
+	fresh, stale map[uint64]mark
+}
+
+// mark is 8 bytes, because there may be millions.
+type mark struct {
+	print  uint32 // of what the device said and was told
+	minute uint32 // since 1970
+}
+
+const (
+	marksFor  = 10 // minutes
+	marksKept = 1_500_000
+)
+
+// of gives the id of a device and the print of a poll.
+func (m *marks) of(key deviceKey, p poll) (id uint64, print uint32) {
+	var h maphash.Hash
+	h.SetSeed(m.seed)
+	text := func(s string) { _, _ = h.WriteString(s); _ = h.WriteByte(0) } // neither fails
+	text(key.app)
+	text(key.device)
+	id = h.Sum64()
+	r := &p.request
+	for _, s := range [...]string{r.CustomID, r.Platform, r.VersionName, r.VersionBuild, r.VersionOS, r.PluginVersion, r.InstallSource, r.DefaultChannel, r.KeyID} {
+		text(s)
+	}
+	for _, b := range [...]bool{r.IsProd, r.IsEmulator, p.onLive} {
+		if b {
+			_ = h.WriteByte(1)
+		}
+		_ = h.WriteByte(0)
+	}
+	for shift := 0; shift < 64; shift += 8 {
+		_ = h.WriteByte(byte(p.channel >> shift))
+	}
+	return id, uint32(h.Sum64())
+}
+
+// repeats reports whether a poll says nothing new, and remembers it otherwise.
+func (m *marks) repeats(id uint64, print uint32, at int64) bool {
+	minute := uint32(at / int64(time.Minute/time.Millisecond))
+	known, ok := m.fresh[id]
+	if !ok {
+		known, ok = m.stale[id]
+	}
+	if ok && known.print == print && minute-known.minute < marksFor && minute/60 == known.minute/60 {
+		return true
+	}
+	if m.fresh == nil || len(m.fresh) >= marksKept {
+		m.fresh, m.stale = map[uint64]mark{}, m.fresh
+	}
+	m.fresh[id] = mark{print, minute}
+	return false
+}
+
+// forget drops all marks: rows went away by other means than time.
+func (r *recorder) forget() {
+	r.mu.Lock()
+	r.marks.fresh, r.marks.stale = nil, nil
+	r.mu.Unlock()
 }
 
 // Dropped is the number of polls that were answered and not recorded.

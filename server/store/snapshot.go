@@ -97,6 +97,7 @@ func (s *Store) reload(ctx context.Context, appID string) error {
 	}
 	if fresh == nil {
 		s.snapshots.apps.Delete(appID)
+		s.recorder.forget() // the app's devices went with it
 		s.snapshots.refused.Add(-before.refused)
 		return nil
 	}
@@ -154,13 +155,18 @@ func (s *Store) read(ctx context.Context, appID string) (*snapshot, error) {
 			inUse[d.Rollout.BundleID] = true
 		}
 	}
-	q = query{text: `SELECT ` + bundleColumns + ` FROM bundles WHERE TRUE`}
+	q = query{text: `SELECT ` + withoutManifest + ` FROM bundles WHERE TRUE`}
 	q.and(`app_id = `, appID)
 	bundles, err := collect(ctx, t, q, scanBundle)
 	if err != nil {
 		return nil, err
 	}
 	for _, b := range bundles {
+		if inUse[b.ID] {
+			if b.Manifest, err = readManifest(ctx, t, b.ID); err != nil {
+				return nil, err
+			}
+		}
 		d := decideBundle(b)
 		app.Bundles[b.ID] = d
 		if publicKey == "" || !inUse[b.ID] {
@@ -194,6 +200,22 @@ func (s *Store) read(ctx context.Context, appID string) (*snapshot, error) {
 		}
 	}
 	return snap, nil
+}
+
+// readManifest reads the delta files of one bundle. Only those of bundles in
+// use are held in memory.
+func readManifest(ctx context.Context, from querier, id int64) (files []decide.ManifestFile, err error) {
+	var text string
+	if err := from.QueryRowContext(ctx, `SELECT manifest FROM bundles WHERE id = $1`, id).Scan(&text); err != nil {
+		return nil, fault("read the store", err)
+	}
+	if text == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(text), &files); err != nil {
+		return nil, fault("read the store", err)
+	}
+	return files, nil
 }
 
 func decideBundle(b Bundle) *decide.Bundle {
