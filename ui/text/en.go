@@ -293,7 +293,7 @@ var english = Strings{
 	KeyEnter:          "create the key",
 	KeyMade:           "key %s created",
 	KeyMadeTitle:      "The key is yours",
-	KeyMadeIntro:      "It was stored and read back. Devices verify releases with its public half, which belongs into the app.",
+	KeyMadeIntro:      "It was stored and read back. Devices verify releases with its public half, which goes into the app.",
 	KeyID:             "Key id",
 	KeyStored:         "Kept in",
 	KeyFinger:         "Fingerprint",

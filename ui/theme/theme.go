@@ -119,17 +119,17 @@ type Styles struct {
 	// Mono is set when meaning must be told by attributes and glyphs alone.
 	Mono bool
 
-	Text, Muted, Bold, Accent         lipgloss.Style
-	OK, Warn, Danger, Info            lipgloss.Style
-	Border, BorderFocus, BorderDanger lipgloss.Style
-	Title                             lipgloss.Style // heading of a panel
-	Key, KeyOff                       lipgloss.Style // a key in the help line; a key that does nothing now
-	Tab, TabOn                        lipgloss.Style
-	BadgeAccent, BadgeWarn, BadgeInfo lipgloss.Style
-	BadgeDanger, BadgeOK              lipgloss.Style
-	Bar, BarRest, BarWarn, BarOK      lipgloss.Style
-	Cursor                            lipgloss.Style
-	Series                            [6]lipgloss.Style
+	Text, Muted, Bold, Accent         Ink
+	OK, Warn, Danger, Info            Ink
+	Border, BorderFocus, BorderDanger Ink
+	Title                             Ink // heading of a panel
+	Key, KeyOff                       Ink // a key in the help line; a key that does nothing now
+	Tab, TabOn                        Ink
+	BadgeAccent, BadgeWarn, BadgeInfo Ink
+	BadgeDanger, BadgeOK              Ink
+	Bar, BarRest, BarWarn, BarOK      Ink
+	Cursor                            Ink
+	Series                            [6]Ink
 	selectOpen                        string
 }
 
@@ -137,43 +137,62 @@ type Styles struct {
 func New(name Name, isDark bool) *Styles {
 	t := TokensOf(name, isDark)
 	base := lipgloss.NewStyle()
-	ink := func(c color.Color) lipgloss.Style {
+	fore := func(c color.Color) lipgloss.Style {
 		if c == nil {
 			return base
 		}
 		return base.Foreground(c)
 	}
-	fill := func(c color.Color) lipgloss.Style {
+	fill := func(c color.Color) Ink {
 		if c == nil {
-			return base.Reverse(true).Bold(true)
+			return inkOf(base.Reverse(true).Bold(true))
 		}
-		return base.Background(c).Foreground(t.OnFill).Bold(true)
+		return inkOf(base.Background(c).Foreground(t.OnFill).Bold(true))
 	}
 	s := &Styles{Tokens: t, Name: name, Mono: name == Mono}
-	s.Text, s.Muted, s.Accent = ink(t.Text), ink(t.Muted), ink(t.Accent).Bold(true)
-	s.Bold = s.Text.Bold(true)
-	s.OK, s.Warn, s.Danger, s.Info = ink(t.OK), ink(t.Warn), ink(t.Danger), ink(t.Info)
-	s.Border, s.BorderFocus, s.BorderDanger = ink(t.Border), ink(t.Accent), ink(t.Danger)
-	s.Title = s.Text.Bold(true)
-	s.Key, s.KeyOff = ink(t.Accent).Bold(true), ink(t.Muted)
-	s.Tab, s.TabOn = ink(t.Muted), ink(t.Accent).Bold(true).Underline(true)
+	// Without colours, weight tells what colour would.
+	quiet, loud := fore(t.Muted), func(c color.Color) Ink { return inkOf(fore(c)) }
+	line := fore(t.Border)
+	if s.Mono {
+		quiet, line = quiet.Faint(true), line.Faint(true)
+		loud = func(c color.Color) Ink { return inkOf(base.Bold(true)) }
+	}
+	s.Text, s.Muted, s.Accent = inkOf(fore(t.Text)), inkOf(quiet), inkOf(fore(t.Accent).Bold(true))
+	s.Bold, s.Title = inkOf(fore(t.Text).Bold(true)), inkOf(fore(t.Text).Bold(true))
+	s.OK, s.Info, s.Warn, s.Danger = inkOf(fore(t.OK)), inkOf(fore(t.Info)), loud(t.Warn), loud(t.Danger)
+	s.Border, s.BorderFocus, s.BorderDanger = inkOf(line), inkOf(fore(t.Accent)), inkOf(fore(t.Danger))
+	s.Key, s.KeyOff = inkOf(fore(t.Accent).Bold(true)), inkOf(quiet)
+	s.Tab, s.TabOn = inkOf(fore(t.Muted)), inkOf(fore(t.Accent).Bold(true).Underline(true))
 	s.BadgeAccent, s.BadgeWarn, s.BadgeDanger = fill(t.Accent), fill(t.Warn), fill(t.Danger)
 	s.BadgeInfo, s.BadgeOK = fill(t.Info), fill(t.OK)
-	s.Bar, s.BarRest, s.BarWarn, s.BarOK = ink(t.Accent), ink(t.Border), ink(t.Warn), ink(t.OK)
-	s.Cursor = base.Reverse(true)
+	s.Bar, s.BarRest, s.BarWarn, s.BarOK = inkOf(fore(t.Accent)), inkOf(line), inkOf(fore(t.Warn)), inkOf(fore(t.OK))
+	s.Cursor = inkOf(base.Reverse(true))
 	for i, c := range t.Series {
-		s.Series[i] = ink(c)
-	}
-	if s.Mono {
-		s.Danger, s.Warn, s.Muted = s.Danger.Bold(true), s.Warn.Bold(true), s.Muted.Faint(true)
-		s.KeyOff, s.Border, s.BarRest = s.KeyOff.Faint(true), s.Border.Faint(true), s.BarRest.Faint(true)
+		s.Series[i] = inkOf(fore(c))
 	}
 	marked := base.Reverse(true)
 	if t.Select != nil {
 		marked = base.Background(t.Select).Foreground(t.Text)
 	}
-	s.selectOpen, _, _ = strings.Cut(marked.Render("x"), "x")
+	s.selectOpen = inkOf(marked).open
 	return s
+}
+
+// Ink is a style worked out once: what opens it, before any single-line text.
+// A frame has thousands of pieces, too many to work each style out anew.
+type Ink struct{ open string }
+
+func inkOf(style lipgloss.Style) Ink {
+	open, _, _ := strings.Cut(style.Render("x"), "x")
+	return Ink{open}
+}
+
+// Render styles one line of text.
+func (i Ink) Render(s string) string {
+	if i.open == "" || s == "" {
+		return s
+	}
+	return i.open + s + "\x1b[m"
 }
 
 // Selected lays the background of the chosen row under a line, whatever styles
@@ -182,8 +201,20 @@ func (s *Styles) Selected(line string) string {
 	return s.selectOpen + strings.ReplaceAll(line, "\x1b[m", "\x1b[m"+s.selectOpen) + "\x1b[m"
 }
 
+// Field gives the styles of a text field's value and of its placeholder.
+func (s *Styles) Field() (value, placeholder lipgloss.Style) {
+	value, placeholder = lipgloss.NewStyle(), lipgloss.NewStyle().Faint(s.Mono)
+	if s.Tokens.Text != nil {
+		value = value.Foreground(s.Tokens.Text)
+	}
+	if s.Tokens.Muted != nil {
+		placeholder = placeholder.Foreground(s.Tokens.Muted)
+	}
+	return value, placeholder
+}
+
 // Level gives the style and the glyph of a finding: ok, warn, block or refused.
-func (s *Styles) Level(level string) (lipgloss.Style, string) {
+func (s *Styles) Level(level string) (Ink, string) {
 	switch level {
 	case "ok":
 		return s.OK, "✓"

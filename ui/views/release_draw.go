@@ -417,7 +417,7 @@ func (r *releaser) failLines(w int) []string {
 		}
 		lines = append(lines, "  "+e.St.Muted.Render(e.S.Code+" "+failure.CodeOf(r.err)))
 	}
-	return append(lines, "", keyed(e, e.S.Enter, e.S.LongRetry)+"   "+keyed(e, "esc", e.S.ToFolder))
+	return append(lines, "", keyed(e, e.S.Enter, e.S.LongRetry)+"   "+keyed(e, "esc", e.S.HelpBack))
 }
 
 // promotePanel shows what promoting would do, before it is done.
