@@ -125,7 +125,7 @@ func TestPaddingIsStrict(t *testing.T) {
 		}
 		return err == nil
 	}
-	for _, blocks := range []int{1, 2, relayChunk/16 - 1, relayChunk / 16, relayChunk/16 + 1} {
+	for _, blocks := range []int{1, 2, 3} {
 		for last := range 256 {
 			padded := bytes.Repeat([]byte{0x55}, blocks*16)
 			padded[len(padded)-1] = byte(last)
@@ -134,7 +134,7 @@ func TestPaddingIsStrict(t *testing.T) {
 				t.Errorf("%d blocks, last byte %d: accepted is %v", blocks, last, !good)
 			}
 		}
-		for n := 1; n <= 16; n++ {
+		for n := 1; n <= 16; n++ { // TestSealBlockEdges has the edges of the relay's chunks
 			padded := bytes.Repeat([]byte{0x55}, blocks*16)
 			copy(padded[len(padded)-n:], bytes.Repeat([]byte{byte(n)}, n))
 			if want := blocks*16 > n; opens(seal(padded)) != want { // nothing inside is refused too
