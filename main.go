@@ -27,7 +27,7 @@ func run() (status int) {
 	_ = os.Unsetenv("TEA_TRACE")
 	defer func() {
 		if cause := recover(); cause != nil {
-			fmt.Fprintf(os.Stderr, "capstan: internal error: %v\nhint: please report it with the output of CAPSTAN_DEBUG=1\n", cause)
+			fmt.Fprintf(os.Stderr, "capstan: internal error: %s\nhint: please report it with the output of CAPSTAN_DEBUG=1\n", cli.OneLine(fmt.Sprint(cause)))
 			if os.Getenv("CAPSTAN_DEBUG") == "1" {
 				fmt.Fprintf(os.Stderr, "%s", debug.Stack())
 			}

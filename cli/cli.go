@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,6 +109,11 @@ func (c *Command) ConfirmedByName(question, name string) error {
 
 // Execute runs the command line and gives the exit status.
 func Execute(ctx context.Context, c *Command, args []string) int {
+	if err := checkArguments(args); err != nil {
+		c.JSON = c.JSON || slices.Contains(args, "--json")
+		c.Fail(err)
+		return failure.ExitStatus(err)
+	}
 	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetIn(c.In)
@@ -124,10 +130,24 @@ func Execute(ctx context.Context, c *Command, args []string) int {
 	return failure.ExitStatus(err)
 }
 
+// checkArguments refuses a private key among the arguments before anything
+// could repeat it, keep it in a journal or send it somewhere. The Capgo CLI's
+// --key-data alone may carry one.
+func checkArguments(args []string) error {
+	for i, arg := range args {
+		if !failure.HoldsSecret(arg) || strings.HasPrefix(arg, "--key-data=") || i > 0 && args[i-1] == "--key-data" {
+			continue
+		}
+		return failure.New(failure.Usage, "secret_in_arguments", "", "an argument is the text of a private key",
+			"name the file that holds it, or set CAPSTAN_PRIVATE_KEY; whoever lists processes sees the arguments, so treat this key as seen")
+	}
+	return nil
+}
+
 // isUsage tells cobra's own complaints about arguments from a command's error.
 func isUsage(err error) bool {
 	text := err.Error()
-	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument", "invalid argument", "accepts ", "requires ", "required flag", "if any flags in the group"} {
+	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "bad flag syntax", "flag needs an argument", "invalid argument", "accepts ", "requires ", "required flag", "if any flags in the group"} {
 		if strings.HasPrefix(text, start) {
 			return true
 		}
@@ -158,8 +178,11 @@ func (c *Command) Fail(err error) {
 	}
 }
 
-// oneLine makes text from outside safe to print: control characters and line
-// breaks become spaces.
+// OneLine is what every command does to text from outside before it is printed.
+func OneLine(s string) string { return oneLine(s) }
+
+// oneLine makes text from outside safe to print: private keys are left out,
+// line breaks become spaces, other control characters vanish.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -169,7 +192,7 @@ func oneLine(s string) string {
 			return -1
 		}
 		return r
-	}, strings.TrimSpace(s))
+	}, strings.TrimSpace(failure.Redact(s)))
 }
 
 // newRoot assembles the tree; each noun's file adds its own command in

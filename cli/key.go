@@ -24,12 +24,6 @@ func newKey(c *Command) *cobra.Command {
 	var source keySource
 	cmd := &cobra.Command{Use: "key", Short: "Make, keep and move the keys that sign bundles"}
 	source.add(cmd)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		if strings.Contains(err.Error(), "PRIVATE KEY") { // the flag parser quotes what it does not understand
-			return failure.New(failure.Usage, "usage", "", "an argument is the text of a private key", "name the file that holds it; whoever lists processes sees the arguments")
-		}
-		return err
-	})
 	cmd.AddCommand(
 		newKeyCreate(c, &source), newKeyList(c, &source), newKeyShow(c, &source),
 		newKeyImport(c, &source), newKeyExport(c, &source), newKeyBackup(c, &source), newKeyRestore(c, &source),
@@ -237,7 +231,7 @@ func (c *Command) writeConfig(ctx context.Context, p *project.Project, publicPEM
 	if !edit.Changed() {
 		return edit.Path, "", nil
 	}
-	c.Notef("%s", edit.Diff)
+	c.Notef("%s", printable(strings.TrimSuffix(edit.Diff, "\n")))
 	if c.Terminal {
 		if err := c.Confirmed("write this change to " + edit.Path + "?"); err != nil {
 			c.Notef("the config was left alone; capstan key save writes it later")

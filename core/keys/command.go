@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,15 +57,10 @@ func runKeyCommand(ctx context.Context, argv []string) ([]byte, error) {
 	return bytes.Clone(out.data), nil
 }
 
-// environWithoutKey is the environment for child processes.
+// environWithoutKey is the environment for child processes: without the key,
+// and without the other settings of capstan, some of which are secrets too.
 func environWithoutKey() []string {
-	var kept []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, EnvironmentVariable+"=") {
-			kept = append(kept, v)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CAPSTAN_") })
 }
 
 // limitedBuffer keeps at most maxPEM bytes and notes when there were more.

@@ -120,6 +120,11 @@ func (s *single) Get(ctx context.Context, ref Ref) ([]byte, error) {
 	if err := ready(ctx, ref); err != nil {
 		return nil, err
 	}
+	return s.get(ctx, ref)
+}
+
+// get is Get for a reference whose app need not be known.
+func (s *single) get(ctx context.Context, ref Ref) ([]byte, error) {
 	id, pem, err := s.load(ctx)
 	if err != nil {
 		return nil, err

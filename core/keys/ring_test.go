@@ -277,6 +277,15 @@ func TestGivenKeyGoesFirst(t *testing.T) {
 		t.Errorf("signer: %v %v", signer, err)
 	}
 
+	// A release names its key by id.
+	signer, err = ring.Signer(t.Context(), ref.KeyID)
+	if err != nil || KeyID(signer.Public().(*rsa.PublicKey)) != ref.KeyID {
+		t.Errorf("signer by key id: %v %v", signer, err)
+	}
+	if _, err := ring.Signer(t.Context(), own.KeyID[:12]+"////////"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("signer of no key: %v", err)
+	}
+
 	bad := newTestRing(t, Options{Environment: "-----BEGIN RSA PRIVATE KEY-----\nhunter2\n-----END RSA PRIVATE KEY-----"})
 	_, err = bad.Find(t.Context(), testApp)
 	if !errors.Is(err, ErrMalformed) || strings.Contains(err.Error(), "hunter2") {

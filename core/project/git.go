@@ -3,7 +3,9 @@ package project
 import (
 	"context"
 	"net/url"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +73,10 @@ func gitOutput(ctx context.Context, dir string, args ...string) (string, error) 
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
 	args = append([]string{"-C", dir, "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false"}, args...)
-	out, err := exec.CommandContext(ctx, "git", args...).Output()
+	cmd := exec.CommandContext(ctx, "git", args...)
+	// git has no use for capstan's own settings, some of which are secrets.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CAPSTAN_") })
+	out, err := cmd.Output()
 	return string(out), err
 }
 

@@ -21,7 +21,8 @@ var Editable = []string{"channelUrl", "defaultChannel", "publicKey", "statsUrl",
 // Edit is a planned change of a config file. It is only a plan until Apply.
 type Edit struct {
 	Path string
-	// Diff is the change as a unified diff; empty when nothing has to change.
+	// Diff is the change as a unified diff; empty when nothing has to change. A
+	// private key near the change, as the first scheme has it, is left out.
 	Diff string
 	// Snippet is the setting as a person would write it into this file. It is
 	// there for refused edits too.
@@ -76,7 +77,7 @@ func (f *File) Change(ctx context.Context, changes map[string]string, env Enviro
 		after := f.with(a.text)
 		if err = f.prove(ctx, after, missing, env, a.literals); err == nil {
 			edit.After = a.text
-			edit.Diff = unified(f.name(), f.name(), f.Text, a.text)
+			edit.Diff = failure.Redact(unified(f.name(), f.name(), f.Text, a.text))
 			edit.Apply = func() error { return f.replace(a.text) }
 			return edit, nil
 		}
