@@ -337,6 +337,23 @@ func (a *App) live(c *Channel, platform string) (b *Bundle, ok bool) {
 	return b, !b.Deleted
 }
 
+// Offers tells whether a channel points a platform at the bundle of this name,
+// to all of its devices or to a share of them.
+func (a *App) Offers(channelID int64, platform, name string) bool {
+	c := a.channelByID(channelID)
+	if c == nil {
+		return false
+	}
+	if b, ok := a.live(c, platform); ok && b != nil && b.Name == name {
+		return true
+	}
+	if c.Rollout == nil || !c.Rollout.Enabled {
+		return false
+	}
+	b := a.Bundles[c.Rollout.BundleID]
+	return b != nil && !b.Deleted && b.Name == name
+}
+
 func (a *App) resolves(c *Channel, platform string) bool {
 	if c == nil {
 		return false

@@ -34,6 +34,9 @@ func getApp(c *call) error {
 	if err != nil {
 		return err
 	}
+	if a.OwnerOrg == "" {
+		a.OwnerOrg = onlyOrganisation // Capgo's CLI goes no further without one
+	}
 	return c.ok(a)
 }
 

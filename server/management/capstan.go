@@ -81,6 +81,9 @@ func explain(c *call) error {
 		return bad("invalid_json_body", "the body is not an update request")
 	}
 	request.DeviceID = strings.ToLower(request.DeviceID)
+	if value, given := c.in.fields["is_prod"]; !given || value == nil {
+		request.IsProd = true // as /updates takes it
+	}
 	app, err := c.api.Store.Snapshot(c.ctx, c.app)
 	if err != nil {
 		return err

@@ -214,3 +214,16 @@ func TestCapgoShapes(t *testing.T) {
 		t.Errorf("%d %s", status, text)
 	}
 }
+
+// What a device leaves out means the same to an explanation as to /updates.
+func TestExplainTakesDefaults(t *testing.T) {
+	w := newWorld(t)
+	w.must(t, "POST", "/channel", `{"app_id":"`+own+`","channel":"production","version":"1.1.0","public":true,"allow_prod":false}`)
+	for body, want := range map[string]string{``: "disable_prod_build", `,"is_prod":null`: "disable_prod_build", `,"is_prod":true`: "disable_prod_build", `,"is_prod":false`: "offered"} {
+		var e capgo.Explanation
+		text := w.must(t, "POST", "/capstan/v1/explain", `{"app_id":"`+own+`","device_id":"00000000-0000-4000-8000-000000000001","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23"`+body+`}`)
+		if err := json.Unmarshal(text, &e); err != nil || e.Reason != want {
+			t.Errorf("%s: %q, want %s (%v)", body, e.Reason, want, err)
+		}
+	}
+}

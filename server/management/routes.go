@@ -181,6 +181,9 @@ func Prefixes() []string {
 
 // ServeHTTP routes a call; an unknown one is 404 not_found, or 405.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.serveCLI(w, r) {
+		return
+	}
 	_, pattern := a.mux.Handler(r)
 	if pattern == "" {
 		probe := &statusOnly{header: http.Header{}}

@@ -65,7 +65,7 @@ func conform(t *testing.T, open opener) {
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
-		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls},
+		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -703,7 +703,7 @@ func testPolls(t *testing.T, open opener) {
 	for i := range 4 {
 		seen(i, "1.1.0")
 	}
-	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(0, "set", 1), event(1, "set", 2), event(2, "download_fail", 3), event(3, "app_crash", 4)}))
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{event(0, "set", 1), event(1, "set", 2), event(2, "update_fail", 3), event(3, "app_crash", 4)}))
 	emulator := event(1, "set", 9)
 	emulator.IsEmulator = true
 	ok(t, s.Record(ctx, app, []capgo.StatsEvent{emulator}))
@@ -732,6 +732,51 @@ func testPolls(t *testing.T, open opener) {
 	}
 	_, err = s.Summary(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
+}
+
+// Some plugins report download_fail whenever there is nothing to download:
+// what counts is a bundle that the device was offered and does not run.
+func testDownloadFail(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	for _, name := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+		addBundle(t, s, name)
+	}
+	point(t, s, "production", "1.1.0")
+	next, few := "1.2.0", 100
+	channel, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.RolloutVersion, c.RolloutPercentageBps = &next, &few }))
+	ok(t, err)
+	for n, runs := range []string{"1.1.0", "1.0.0"} {
+		r := request(device(n))
+		r.VersionName = runs
+		s.Seen(r, decide.Verdict{Channel: "production", ChannelID: channel.ID})
+	}
+	ok(t, s.Flush(ctx))
+	for i, c := range []struct {
+		name, version, plugin string
+		device                int
+		failures              int64
+	}{
+		{"of the bundle that runs", "1.1.0", "7.27.8", 0, 0},
+		{"of a bundle that is not offered", "1.0.0", "7.27.8", 0, 0},
+		{"of a device that never asked", "1.1.0", "7.27.8", 7, 0},
+		{"of a plugin that does not mean it", "1.1.0", "7.16.9", 1, 0},
+		{"of the bundle offered", "1.1.0", "7.27.8", 1, 1},
+		{"of a file of it", "1.1.0:main.js", "8.51.23", 1, 2},
+		{"of the rollout", "1.2.0", "8.51.23", 0, 3},
+	} {
+		e := event(c.device, "download_fail", int64(i+1))
+		e.VersionName, e.PluginVersion = c.version, c.plugin
+		ok(t, s.Record(ctx, app, []capgo.StatsEvent{e}))
+		sum, err := s.Summary(ctx, app)
+		ok(t, err)
+		if got := sum.Channels[0].Failures; got != c.failures {
+			t.Errorf("%s: %d failures, want %d", c.name, got, c.failures)
+		}
+	}
+	if list, err := s.Events(ctx, app, device(0), 0, 0); err != nil || len(list) != 3 {
+		t.Errorf("%d events of the device, %v: what is not counted is kept all the same", len(list), err)
+	}
 }
 
 // A device that says the same again is not written again for ten minutes; what
@@ -994,6 +1039,13 @@ func testAutoPause(t *testing.T, open opener) {
 		dev := event(200+i, "update_fail", 1)
 		dev.IsProd = false
 		ok(t, s.Record(ctx, app, []capgo.StatsEvent{e, emulator, dev}))
+	}
+	// Nor does one device that fails in many ways, at the whole or at a file of it.
+	for i, action := range []string{"download_fail", "checksum_fail", "unzip_fail", "set_fail", "checksum_required", "insufficient_disk_space", "decrypt_fail", "low_mem_fail", "manifest_path_fail", "finish_download_fail"} {
+		e := event(1, action, int64(100+i))
+		file := event(1, action, int64(200+i))
+		file.VersionName += ":main.js"
+		ok(t, s.Record(ctx, app, []capgo.StatsEvent{e, file}))
 	}
 	if fired() != 0 {
 		t.Fatal("one device stopped a rollout")

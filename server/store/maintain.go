@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"capstan/core/capgo"
@@ -147,11 +149,10 @@ func (s *Store) autoPauseOne(ctx context.Context, c Channel) (bool, error) {
 	if p.TriggeredAt != nil && now.Sub(*p.TriggeredAt) < time.Duration(p.CooldownMinutes)*time.Minute {
 		return false, nil
 	}
-	installs, failures, err := s.sample(ctx, c, now.Add(-time.Duration(p.WindowMinutes)*time.Minute))
+	attempts, failures, err := s.sample(ctx, c, now.Add(-time.Duration(p.WindowMinutes)*time.Minute))
 	if err != nil {
 		return false, err
 	}
-	attempts := installs + failures
 	atLeast := func(n int64, want *int64) bool { return want == nil || n >= *want }
 	if failures == 0 || !atLeast(attempts, p.MinAttempts) || !atLeast(failures, p.MinFailures) ||
 		WilsonLower(failures, attempts, p.Confidence)*10000 < float64(*p.FailureRateBps) {
@@ -188,28 +189,23 @@ func (s *Store) autoPauseOne(ctx context.Context, c Channel) (bool, error) {
 	})
 }
 
-// sample counts the devices that installed, or failed to install, the rollout.
-func (s *Store) sample(ctx context.Context, c Channel, since time.Time) (installs, failures int64, err error) {
-	rows, err := s.db.read.QueryContext(ctx, `SELECT action, COUNT(DISTINCT device_id) FROM events
-		WHERE app_id = $1 AND at >= $2 AND version_name = $3 AND counted GROUP BY action`, c.AppID, since.UnixMilli(), c.RolloutVersionInfo.Name)
-	if err != nil {
-		return 0, 0, fault("read the store", err)
+// sample counts the devices that tried to install the rollout, and those of
+// them that failed in any way. A device counts once, whatever it reports.
+func (s *Store) sample(ctx context.Context, c Channel, since time.Time) (attempts, failures int64, err error) {
+	q := query{}
+	name := q.arg(c.RolloutVersionInfo.Name)
+	failed := `action LIKE '%\_fail' ESCAPE '\'`
+	for _, action := range slices.Sorted(maps.Keys(failureActions)) {
+		failed += ` OR action = ` + q.arg(action)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var action string
-		var n int64
-		if err := rows.Scan(&action, &n); err != nil {
-			return 0, 0, fault("read the store", err)
-		}
-		switch {
-		case action == "set":
-			installs += n
-		case IsFailure(action):
-			failures += n
-		}
-	}
-	return installs, failures, fault("read the store", rows.Err())
+	q.text = `SELECT COUNT(DISTINCT device_id), COUNT(DISTINCT CASE WHEN ` + failed + ` THEN device_id END) FROM events
+		WHERE counted AND (action = 'set' OR ` + failed + `)`
+	// A failure of one file is reported as version:file.
+	q.text += ` AND (version_name = ` + name + ` OR substr(version_name, 1, length(` + name + `) + 1) = ` + name + ` || ':')`
+	q.and(`app_id = `, c.AppID)
+	q.and(`at >= `, since.UnixMilli())
+	err = s.db.read.QueryRowContext(ctx, q.text, q.args...).Scan(&attempts, &failures)
+	return attempts, failures, fault("read the store", err)
 }
 
 // WilsonLower is the lower bound of the Wilson score interval of k successes

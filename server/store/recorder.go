@@ -525,6 +525,7 @@ func (r *recorder) word(kind, word string, now int64) string {
 // batch writes the events of one request and counts the new ones.
 func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 	for _, e := range b.events {
+		var err error
 		metadata := ""
 		if len(e.Metadata) > 0 {
 			text, err := json.Marshal(e.Metadata)
@@ -539,21 +540,52 @@ func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 		}
 		device := strings.ToLower(e.DeviceID)
 		version, action := clip(e.VersionName, 256), clip(e.Action, 64)
+		counted := e.IsProd && !e.IsEmulator
+		if counted && action == "download_fail" {
+			if counted, err = w.failedOffer(ctx, b.app, device, version, &e); err != nil {
+				return err
+			}
+		}
 		n, err := w.exec(ctx, `INSERT INTO events (app_id, device_id, action, version_name, old_version_name, platform, plugin_version, metadata, device_time, at, counted)
 			SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM apps WHERE app_id = $1
 			ON CONFLICT (app_id, device_id, action, version_name, device_time) DO NOTHING`,
-			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at, e.IsProd && !e.IsEmulator)
+			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at, counted)
 		if err != nil {
 			return err
 		}
-		if n == 0 || e.IsEmulator || !e.IsProd {
-			continue // known already, or not a production device: not counted
+		if n == 0 || !counted {
+			continue // known already, not a production device, or no failure of an update
 		}
 		if err := w.countEvent(ctx, b, e, device, version, action); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// failedOffer reports whether a download_fail speaks of an update: some plugins
+// send it whenever an answer holds nothing to download, and then it names the
+// bundle that runs, or none that the device's channel offers.
+func (w *eventWriter) failedOffer(ctx context.Context, app, device, version string, e *capgo.StatsEvent) (bool, error) {
+	if !decide.ReportsDownloadFail(e.PluginVersion) {
+		return false, nil
+	}
+	snapshot, err := w.s.Snapshot(ctx, app)
+	if err != nil || snapshot == nil {
+		return false, nil // what is offered is not known now; the event itself is kept
+	}
+	find, err := w.stmt(ctx, `SELECT channel_id, version_name FROM devices WHERE app_id = $1 AND device_id = $2`)
+	if err != nil {
+		return false, err
+	}
+	var channel int64
+	var runs string
+	err = find.QueryRowContext(ctx, app, device).Scan(&channel, &runs)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil // it never asked, so it was offered nothing
+	}
+	name, _, _ := strings.Cut(version, ":")
+	return err == nil && name != runs && snapshot.Offers(channel, e.Platform, name), err
 }
 
 func (w *eventWriter) countEvent(ctx context.Context, b *batch, e capgo.StatsEvent, device, version, action string) error {
