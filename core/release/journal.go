@@ -72,6 +72,7 @@ type line struct {
 type journal struct {
 	dir   string
 	file  *os.File
+	size  int64 // of the file, up to the last whole record
 	lock  *flock.Flock
 	state State
 	now   func() time.Time
@@ -143,7 +144,13 @@ func openJournal(dir string, now func() time.Time) (*journal, error) {
 		_ = lock.Unlock()
 		return nil, stateFailure(err)
 	}
-	return &journal{dir: dir, file: file, lock: lock, now: now}, nil
+	info, err := file.Stat()
+	if err != nil {
+		_ = file.Close()
+		_ = lock.Unlock()
+		return nil, stateFailure(err)
+	}
+	return &journal{dir: dir, file: file, size: info.Size(), lock: lock, now: now}, nil
 }
 
 // dropTornLine cuts what a crash left after the last line break, so that the
@@ -159,24 +166,41 @@ func dropTornLine(path string) error {
 	return os.Truncate(path, int64(bytes.LastIndexByte(content, '\n')+1))
 }
 
-// append writes a record and waits until it is on disk.
+// append writes a record and waits until it is on disk. A record that could
+// not be written whole is cut off again, so that the next one starts a line of
+// its own; where even that fails, the journal takes no more.
 func (j *journal) append(l line) error {
 	l.At = j.now()
 	encoded, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	fault.Point("journal.write")
-	if _, err := j.file.Write(append(encoded, '\n')); err != nil {
+	encoded = append(encoded, '\n')
+	if err := j.write(encoded); err != nil {
+		if cut := j.file.Truncate(j.size); cut != nil {
+			_ = j.file.Close()
+		}
 		return stateFailure(err)
 	}
-	fault.Point("journal.sync")
-	if err := j.file.Sync(); err != nil {
-		return stateFailure(err)
-	}
+	j.size += int64(len(encoded))
 	fault.Point("journal.synced")
 	j.state.apply(l)
 	return nil
+}
+
+func (j *journal) write(record []byte) error {
+	fault.Point("journal.write")
+	if err := fault.Fails("journal.write"); err != nil {
+		return err
+	}
+	if _, err := j.file.Write(record); err != nil {
+		return err
+	}
+	fault.Point("journal.sync")
+	if err := fault.Fails("journal.sync"); err != nil {
+		return err
+	}
+	return j.file.Sync()
 }
 
 func (j *journal) begin(stage StageName) error {
@@ -207,6 +231,9 @@ func (j *journal) end() error {
 
 func (j *journal) removeSpool() error {
 	for _, path := range []string{j.spool(), j.spool() + ".part"} {
+		if err := fault.Fails("spool.remove"); err != nil {
+			return stateFailure(err)
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return stateFailure(err)
 		}
@@ -367,6 +394,9 @@ func (s State) Leftovers() []string {
 func stateFailure(err error) error {
 	if _, known := failure.Find(err); known || err == nil {
 		return err
+	}
+	if isFull(err) {
+		return failure.Wrap(err, failure.Failed, "disk_full", "write the release state", "free space on the disk that holds capstan's state folder and run capstan release --resume")
 	}
 	return failure.Wrap(err, failure.Failed, "state_folder", "write the release state", "check the free space and the permissions of the state folder")
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
@@ -33,9 +34,11 @@ import (
 // victim is a release that a process of its own runs, to be killed.
 type victim struct {
 	Server, Token string
-	State         string // folder of the journals
-	Key           string // private PEM; a throw-away
-	Plan          release.Plan
+	// Public is where devices find the objects, "" for the server itself.
+	Public string
+	State  string // folder of the journals
+	Key    string // private PEM; a throw-away
+	Plan   release.Plan
 }
 
 // calls marks every HTTP call of client and storage as a place to die.
@@ -50,12 +53,18 @@ func (c calls) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (v victim) pipeline(t testing.TB) *release.Pipeline {
 	t.Helper()
-	client := &http.Client{Transport: calls{http.DefaultTransport}}
-	registry, err := remote.New(remote.Config{BaseURL: v.Server, Token: remote.NewToken(v.Token), HTTP: client})
+	return v.pipelineOver(t, http.DefaultTransport)
+}
+
+func (v victim) pipelineOver(t testing.TB, transport http.RoundTripper) *release.Pipeline {
+	t.Helper()
+	client := &http.Client{Transport: calls{transport}}
+	atOnce := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	registry, err := remote.New(remote.Config{BaseURL: v.Server, Token: remote.NewToken(v.Token), HTTP: client, Pause: atOnce})
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := storage.Open(t.Context(), "capstan+"+v.Server, "", storage.Credentials{Token: remote.NewToken(v.Token), HTTP: client})
+	store, err := storage.Open(t.Context(), "capstan+"+v.Server, v.Public, storage.Credentials{Token: remote.NewToken(v.Token), HTTP: client, Pause: atOnce})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,9 +291,12 @@ func (v victim) check(t *testing.T) {
 	if _, err := io.Copy(hash, object.Body); err != nil || hex.EncodeToString(hash.Sum(nil)) != bundle.ObjectSHA256 {
 		t.Errorf("the object's bytes are not those on record (%v)", err)
 	}
-	if done.Promoted.Device == nil || !done.Promoted.Device.Installed {
-		t.Errorf("a device does not take it: %+v", done.Promoted.Device)
-	}
+	// When the question what the server is was answered by something else, the
+	// release goes on as on one of Capgo's: without a key on record and without
+	// asking as a device.
+	capstan := done.Preflight.Server == "capstan"
+	v.checkDevice(t, done.Promoted.Device, capstan)
+	v.checkOnce(t, capstan)
 	spools, _ := filepath.Glob(filepath.Join(v.State, "*", "bundle.zip*"))
 	for _, spool := range spools {
 		if strings.Contains(spool, done.ID) {
@@ -292,6 +304,38 @@ func (v victim) check(t *testing.T) {
 		}
 	}
 	v.checkAudit(t)
+}
+
+// checkDevice asks anew where the release itself could not: it then has to say
+// that no device took the bundle, and why.
+func (v victim) checkDevice(t *testing.T, said *release.DeviceResult, asked bool) {
+	t.Helper()
+	if said != nil && said.Installed {
+		return
+	}
+	if asked && (said == nil || said.Reason == "") {
+		t.Errorf("no device took it, and no reason is given: %+v", said)
+	}
+	now, err := release.Ask(t.Context(), release.Asking{
+		UpdateURL: v.Plan.UpdateURL, AppID: v.Plan.AppID, Channel: v.Plan.Channel, PublicKey: v.Plan.PublicKey, NativeVersion: release.JustBelow(v.Plan.Version), Want: v.Plan.Version,
+	}, func(release.Event) {})
+	if err != nil || !now.Installed {
+		t.Errorf("a device does not take it: %+v %v", now, err)
+	}
+}
+
+// checkOnce makes sure that there is one version, and the key on record.
+func (v victim) checkOnce(t *testing.T, keyed bool) {
+	t.Helper()
+	registry := v.pipeline(t).Registry.(*remote.Client)
+	bundles, err := registry.Bundles(t.Context(), v.Plan.AppID)
+	if err != nil || len(bundles) != 1 {
+		t.Errorf("%d bundles, %v", len(bundles), err)
+	}
+	app, err := registry.App(t.Context(), v.Plan.AppID)
+	if err != nil || keyed && app.PublicKey == "" {
+		t.Errorf("the key on record: %q %v", app.PublicKey, err)
+	}
 }
 
 // checkAudit makes sure that each change happened once.

@@ -140,7 +140,14 @@ func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App) er
 		if plan.KeyID == "" || !plan.CreateApp || !has(about, capgo.CapPublicKey) {
 			return nil
 		}
-		return r.Registry.SetPublicKey(ctx, plan.AppID, plan.PublicKey)
+		if err := r.Registry.SetPublicKey(ctx, plan.AppID, plan.PublicKey); err != nil {
+			return err
+		}
+		// Something between here and the server may have answered in its place.
+		var err error
+		if app, err = r.Registry.App(ctx, plan.AppID); err != nil {
+			return err
+		}
 	}
 	onRecord, err := keys.ParsePublic([]byte(app.PublicKey))
 	if err != nil {
@@ -200,9 +207,12 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 		return r.describeExternal(ctx)
 	}
 	part := r.spool() + ".part"
+	if err := fault.Fails("seal.create"); err != nil {
+		return nil, "", spoolFailure(err)
+	}
 	file, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, "", stateFailure(err)
+		return nil, "", spoolFailure(err)
 	}
 	defer os.Remove(part)
 	defer file.Close()
@@ -216,21 +226,32 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 	if err != nil {
 		return nil, "", spoolFailure(err)
 	}
-	fault.Point("seal.sync")
-	if err := file.Sync(); err != nil {
-		return nil, "", spoolFailure(err)
-	}
-	if err := file.Close(); err != nil {
-		return nil, "", spoolFailure(err)
-	}
-	fault.Point("seal.rename")
-	if err := os.Rename(part, r.spool()); err != nil {
-		return nil, "", spoolFailure(err)
-	}
-	if err := syncDir(r.dir); err != nil {
+	if err := keepSpool(r, file); err != nil {
 		return nil, "", spoolFailure(err)
 	}
 	return sealed, fmt.Sprintf("%s files in %s, checksum %s", humanize.Comma(int64(sealed.Files)), humanize.IBytes(uint64(sealed.ObjectSize)), sealed.PlainChecksum[:12]), nil
+}
+
+// keepSpool gives the sealed bytes their name once they are on disk.
+func keepSpool(r *run, file *os.File) error {
+	fault.Point("seal.sync")
+	if err := fault.Fails("seal.sync"); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	fault.Point("seal.rename")
+	if err := fault.Fails("seal.rename"); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), r.spool()); err != nil {
+		return err
+	}
+	return syncDir(r.dir)
 }
 
 func packInto(ctx context.Context, r *run, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
@@ -489,7 +510,13 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version}
 	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
 	switch {
+	case isClass(err, failure.NotFound) && seen.Live != "":
+		return nil, "", failure.Newf(failure.Conflict, "channel_moved", "promote the bundle", "look at what changed, then repeat the command",
+			"%s had %s when this release began and is gone now", plan.Channel, seen.Live)
 	case isClass(err, failure.NotFound):
+		if seen.Server == "capstan" {
+			change.ExpectedRevision = new(int64) // there must still be none
+		}
 		all, err := r.Registry.Channels(ctx, plan.AppID)
 		if err != nil && !isClass(err, failure.NotFound) {
 			return nil, "", err
@@ -511,23 +538,35 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	case channel.Revision > 0:
 		change.ExpectedRevision = &channel.Revision
 	}
-	if outcome.Revision == 0 {
+	if liveName(channel) != plan.Version {
 		fault.Point("promote.request")
-		if err := r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change); err != nil {
+		if outcome.Revision, err = r.moveChannel(ctx, change); err != nil {
 			return nil, "", err
 		}
-		fault.Point("promote.answered")
-		moved, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
-		if err != nil {
-			return nil, "", err
-		}
-		outcome.Revision = moved.Revision
 	}
 	if outcome.Device, err = r.askAsDevice(ctx, outcome.Previous); err != nil {
 		return nil, "", err
 	}
 	text := fmt.Sprintf("%s: %s → %s", plan.Channel, orNone(outcome.Previous), plan.Version)
 	return outcome, text, nil
+}
+
+// moveChannel makes the change and reads it back: something between here and
+// the server may have answered in its place.
+func (r *run) moveChannel(ctx context.Context, change capgo.ChannelChange) (revision int64, err error) {
+	if err := r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change); err != nil {
+		return 0, err
+	}
+	fault.Point("promote.answered")
+	moved, err := r.Registry.Channel(ctx, change.AppID, change.Channel)
+	switch {
+	case err != nil:
+		return 0, err
+	case liveName(moved) != *change.Version:
+		return 0, failure.Newf(failure.Conflict, "channel_moved", "promote the bundle", "look at the channel's history, then repeat the command",
+			"the change was accepted, and %s has %s", change.Channel, orNone(liveName(moved)))
+	}
+	return moved.Revision, nil
 }
 
 // askAsDevice closes the circle: the server's own answer to a device of the

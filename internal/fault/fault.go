@@ -1,8 +1,9 @@
 // Package fault marks the places where a process may die. Production code
 // calls Point at every boundary that durability depends on (a stage's begin and
 // end, fsync, rename, remote change); a test installs a hook that kills the
-// process there, and then proves that the next run continues. Without a hook a
-// point costs one atomic load.
+// process there, and then proves that the next run continues. Fails is the same
+// for operations that the system may refuse: a full disk, a broken one. Without
+// a hook a point costs one atomic load.
 package fault
 
 import "sync/atomic"
@@ -20,4 +21,21 @@ func Point(name string) {
 func Set(h func(point string)) (remove func()) {
 	hook.Store(&h)
 	return func() { hook.Store(nil) }
+}
+
+var failing atomic.Pointer[func(point string) error]
+
+// Fails gives the error with which a test lets the operation at a boundary
+// fail, in place of doing it; nil without a test.
+func Fails(name string) error {
+	if h := failing.Load(); h != nil {
+		return (*h)(name)
+	}
+	return nil
+}
+
+// SetFails installs the hook of Fails and gives a function that removes it.
+func SetFails(h func(point string) error) (remove func()) {
+	failing.Store(&h)
+	return func() { failing.Store(nil) }
 }
