@@ -29,6 +29,7 @@ const (
 	CapUnsecuredHTTP  = "http_urls"       // external_url may be http on loopback
 	CapRolloutByHash  = "rollout_by_hash" // a rollout's draw is stable and grows monotonically
 	CapDeviceOverride = "device_override"
+	CapDelta          = "delta" // NewBundle.Manifest is kept and served
 )
 
 // Change is one entry of the append-only audit: who changed what, and when.

@@ -70,6 +70,24 @@ type NewBundle struct {
 	MinUpdateVersion string `json:"min_update_version,omitempty"`
 	Link             string `json:"link,omitempty"`
 	Comment          string `json:"comment,omitempty"`
+	// Manifest lists the files of a delta update, at most MaxManifest; for servers with CapDelta.
+	Manifest []NewFile `json:"manifest,omitempty"`
+}
+
+// MaxManifest is how many files a delta update may have: the Capgo CLI's limit.
+const MaxManifest = 10_000
+
+// NewFile is one file of a bundle's delta update as it is registered.
+type NewFile struct {
+	FileName string `json:"file_name"` // path in the bundle, with .br when the stored bytes are brotli
+	SHA256   string `json:"sha256"`    // of the plain file, hex
+	HashV2   string `json:"hash_v2,omitempty"`
+	HashV3   string `json:"hash_v3,omitempty"` // the same signed, as ChecksumV2 and ChecksumV3
+	// URL is where devices download the stored bytes; Object is the name of an
+	// object on the server itself, instead of a URL.
+	URL    string `json:"url,omitempty"`
+	Object string `json:"object,omitempty"`
+	Size   int64  `json:"size"` // bytes as stored
 }
 
 // UpdatePolicy is a channel's limit on automatic updates.
