@@ -115,6 +115,14 @@ func (g Generation) forZip() Generation {
 	}
 }
 
+// forDelta is forZip for the installation of a delta update.
+func (g Generation) forDelta() Generation {
+	d := g.forZip()
+	d.Brotli, d.FileDecryption, d.FileHashBroken, d.FileHashAnyCase = g.Brotli, g.FileDecryption, g.FileHashBroken, g.FileHashAnyCase
+	d.FilePathsChecked, d.ChecksumOfList = g.FilePathsChecked, g.ChecksumOfList
+	return d
+}
+
 // span is a half-open range of versions; without to it is open.
 type span struct{ from, to *semver.Version }
 

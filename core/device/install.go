@@ -61,13 +61,16 @@ func (d *Device) Install(ctx context.Context, a Answer, step func(Step)) (Instal
 // Download is Install without the last step: it ends where the plugin calls the
 // bundle downloaded, which is not yet proof that it can start.
 func (d *Device) Download(ctx context.Context, a Answer, step func(Step)) (Installed, error) {
-	return d.download(ctx, a, d.network, tell(step))
+	return d.download(ctx, a, sources{d.network, d.fetchFile}, tell(step))
 }
 
-// source brings a zip into a file.
+// source brings what is at an address into a file.
 type source func(ctx context.Context, address, file string) error
 
-func (d *Device) download(ctx context.Context, a Answer, from source, say func(Step)) (Installed, error) {
+// sources bring a zip, and a file of a manifest.
+type sources struct{ zip, file source }
+
+func (d *Device) download(ctx context.Context, a Answer, from sources, say func(Step)) (Installed, error) {
 	got := Installed{Version: a.Version}
 	if a.Outcome != Offered {
 		return got, failure.New(failure.Usage, "nothing_offered", "install", "the answer offers no bundle", "")
@@ -85,9 +88,9 @@ func (d *Device) download(ctx context.Context, a Answer, from source, say func(S
 	defer os.RemoveAll(work)
 
 	if a.HasManifest {
-		err = d.installManifest(ctx, a, work, &got, say)
+		err = d.installManifest(ctx, a, from.file, work, &got, say)
 	} else {
-		err = d.installZip(ctx, a, from, work, &got, say)
+		err = d.installZip(ctx, a, from.zip, work, &got, say)
 	}
 	if err != nil {
 		return got, d.giveUp(ctx, a, &got, err, say)

@@ -34,7 +34,7 @@ type manifestFile struct {
 }
 
 // installManifest is the way of a bundle in single files.
-func (d *Device) installManifest(ctx context.Context, a Answer, work string, got *Installed, say func(Step)) error {
+func (d *Device) installManifest(ctx context.Context, a Answer, from source, work string, got *Installed, say func(Step)) error {
 	g := d.generation
 	if g.SessionKeyWithKey && len(d.PublicKey) > 0 && !validSessionKey(a.SessionKey) {
 		got.Silent = g.RefusesSilently
@@ -56,7 +56,7 @@ func (d *Device) installManifest(ctx context.Context, a Answer, work string, got
 		return err
 	}
 	defer t.root.Close()
-	fetched, err := d.fetchManifest(ctx, a, files, work, dir)
+	fetched, err := d.fetchManifest(ctx, a, from, files, work, dir)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (d *Device) readManifest(a Answer, got *Installed) ([]manifestFile, error) 
 }
 
 // fetchManifest brings every file to its place and counts those that came over the network.
-func (d *Device) fetchManifest(ctx context.Context, a Answer, files []manifestFile, work, dir string) (fetched int, err error) {
+func (d *Device) fetchManifest(ctx context.Context, a Answer, from source, files []manifestFile, work, dir string) (fetched int, err error) {
 	cache := filepath.Join(d.Dir, "cache")
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return 0, diskFailure(err)
@@ -125,7 +125,7 @@ func (d *Device) fetchManifest(ctx context.Context, a Answer, files []manifestFi
 	group.SetLimit(manifestWorkers)
 	for i, f := range files {
 		group.Go(func() error {
-			network[i], errs[i] = d.bring(ctx, a, f, filepath.Join(work, fmt.Sprint("part", i)), cache, dir)
+			network[i], errs[i] = d.bring(ctx, a, from, f, filepath.Join(work, fmt.Sprint("part", i)), cache, dir)
 			return nil
 		})
 	}
@@ -142,7 +142,7 @@ func (d *Device) fetchManifest(ctx context.Context, a Answer, files []manifestFi
 }
 
 // bring gets one file from the cache or the network.
-func (d *Device) bring(ctx context.Context, a Answer, f manifestFile, part, cache, dir string) (fromNetwork bool, err error) {
+func (d *Device) bring(ctx context.Context, a Answer, from source, f manifestFile, part, cache, dir string) (fromNetwork bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -163,7 +163,7 @@ func (d *Device) bring(ctx context.Context, a Answer, f manifestFile, part, cach
 			return false, nil
 		}
 	}
-	if err := d.fetchFile(ctx, f.entry.DownloadURL, part); err != nil {
+	if err := from(ctx, f.entry.DownloadURL, part); err != nil {
 		return true, err
 	}
 	source, err := d.openPart(ctx, a, part)

@@ -34,6 +34,8 @@ type Object struct {
 	CRC32         string // of the zip, 8 hex characters; "" when it is not offered
 	ObjectSHA256  string // of the bytes behind URL, hex; "" is not compared
 	ObjectSize    int64  // bytes; 0 is not compared
+	// Files are those of the delta update; none when there is none.
+	Files []DeltaFile
 }
 
 // checksum gives the value in one form.
@@ -55,7 +57,8 @@ func (o Object) checksum(f bundle.Form) string {
 type Verdict struct {
 	PluginVersion string      `json:"pluginVersion"`
 	Platform      string      `json:"platform"`
-	Form          bundle.Form `json:"form,omitempty"` // of the checksum that such a device is given
+	Delta         bool        `json:"delta,omitempty"` // it took the single files instead of the zip
+	Form          bundle.Form `json:"form,omitempty"`  // of the checksum that such a device is given
 	// Offered is false where the plugin cannot read any form of the object, so
 	// that a server must not offer it.
 	Offered   bool   `json:"offered"`
@@ -66,11 +69,12 @@ type Verdict struct {
 	Bytes     int64  `json:"bytes"` // unpacked
 }
 
-// Prove downloads an object once, from where devices will, checks what every
+// Prove downloads an object and its delta files once, from where devices will, checks what every
 // generation has in common, and installs it as each plugin version on each
 // platform would. publicPEM is the key in the app, nil for an app without.
 //
-// It gives one verdict for each version and platform. The error is the first
+// It gives one verdict for each version and platform, and a second one where
+// the version takes delta files and there are some. The error is the first
 // refusal: class Verification for an object that is not what it should be,
 // Unavailable or NotFound when it cannot be fetched. A version that the object
 // cannot be offered to is a verdict, not an error; so is a version that is not
@@ -82,7 +86,7 @@ func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, plat
 		return nil, diskFailure(err)
 	}
 	defer os.RemoveAll(dir)
-	p := &proof{object: o, pem: publicPEM, dir: dir, file: filepath.Join(dir, "object"), say: say, ios: slices.Contains(platforms, IOS), known: map[Generation]Verdict{}}
+	p := &proof{object: o, pem: publicPEM, dir: dir, file: filepath.Join(dir, "object"), say: say, ios: slices.Contains(platforms, IOS), known: map[Generation]Verdict{}, knownDelta: map[Generation]Verdict{}}
 	if err := p.common(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -95,6 +99,17 @@ func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, plat
 	for _, platform := range platforms {
 		for _, version := range pluginVersions {
 			v, err := p.install(ctx, version, platform)
+			if ctx.Err() != nil {
+				return verdicts, ctx.Err()
+			}
+			if err != nil && first == nil {
+				first = err
+			}
+			verdicts = append(verdicts, v)
+			if len(o.Files) == 0 || !bundle.TakesManifest(version) || !v.Offered {
+				continue
+			}
+			v, err = p.installDelta(ctx, version, platform)
 			if ctx.Err() != nil {
 				return verdicts, ctx.Err()
 			}
@@ -116,6 +131,9 @@ type proof struct {
 	say    func(Step)
 	ios    bool                   // iPhones are among the devices
 	known  map[Generation]Verdict // versions that behave alike are tried once
+
+	fetched    map[string]string      // delta files by address
+	knownDelta map[Generation]Verdict // as known
 }
 
 // common checks what does not depend on the plugin version, with the strictest
@@ -263,7 +281,10 @@ func (p *proof) open(ctx context.Context, sum string, iv, key []byte) error {
 		return refuse("checksum_fail", "checksum", "the bundle's SHA-256 is not the one announced")
 	}
 	p.say(Step{Name: "checksum", Detail: "SHA-256 " + got, OK: true})
-	return nil
+	if len(p.object.Files) == 0 {
+		return nil
+	}
+	return p.openFiles(ctx, f, iv, key)
 }
 
 // install lets one device of a version and platform take the object.
@@ -307,7 +328,7 @@ func (p *proof) install(ctx context.Context, version, platform string) (Verdict,
 		// The object was fetched already; a link spares its bytes a second journey.
 		return diskFailureOrNil(os.Link(p.file, file))
 	}
-	got, err := d.download(ctx, a, local, func(Step) {})
+	got, err := d.download(ctx, a, sources{zip: local}, func(Step) {})
 	if err == nil {
 		err = d.set(&got, func(Step) {})
 	}
