@@ -7,6 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"capstan/core/bundle"
+	"capstan/core/capgo"
 	"capstan/core/failure"
 )
 
@@ -59,6 +60,20 @@ func (p *Pipeline) Describe(ctx context.Context, plan Plan) ([]Intent, error) {
 		add(StageSeal, "would pack a plain bundle, unsigned")
 	default:
 		add(StageSeal, "would pack, encrypt and sign with key %s", plan.KeyID)
+	}
+	if plan.Delta {
+		about, err := p.Registry.About(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case !has(about, capgo.CapDelta):
+			add(StageSeal, "would make no delta files: %s cannot take them", serverName(about))
+		default:
+			if err := bundle.CheckDelta(ctx, plan.Dir, plan.options(nil)); err != nil {
+				return nil, err
+			}
+			add(StageSeal, "would make delta files")
+		}
 	}
 	if plan.External == nil {
 		add(StageUpload, "would upload to %s", p.Storage)

@@ -81,6 +81,7 @@ type Result struct {
 	KeyID      string        `json:"keyId,omitempty"`
 	Size       int64         `json:"size"`  // bytes of the object in storage
 	Files      int           `json:"files"` // in the bundle
+	Delta      *DeltaOutcome `json:"delta,omitempty"`
 	Device     *DeviceResult `json:"device,omitempty"`
 	Took       time.Duration `json:"-"` // tookMs in JSON
 }

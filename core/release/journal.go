@@ -26,6 +26,7 @@ import (
 //
 //	<dir>/<id>/journal.jsonl   the plan, then a line at each stage's begin and end
 //	<dir>/<id>/bundle.zip      the spool: the object's bytes, until the release ends
+//	<dir>/<id>/delta.*         the same for the files of a delta update
 //
 // Folders have mode 0700 and files 0600. A line is on disk (fsync) before the
 // step that it announces, and a torn last line counts as not written.
@@ -230,7 +231,7 @@ func (j *journal) end() error {
 }
 
 func (j *journal) removeSpool() error {
-	for _, path := range []string{j.spool(), j.spool() + ".part"} {
+	for _, path := range append(j.deltaPaths(), j.spool(), j.spool()+".part") {
 		if err := fault.Fails("spool.remove"); err != nil {
 			return stateFailure(err)
 		}

@@ -35,6 +35,8 @@ type Pipeline struct {
 	Storage  storage.Storage
 	// Signer unlocks the private key. It is called once, when sealing starts.
 	Signer func(ctx context.Context, keyID string) (crypto.Signer, error)
+	// Cache spares the delta files of unchanged files compression and signature; nil for none.
+	Cache *bundle.Cache
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -187,7 +189,7 @@ func (r *run) result(began time.Time) Result {
 		result.Size, result.Files = s.Sealed.ObjectSize, s.Sealed.Files
 	}
 	if s.Uploaded != nil {
-		result.URL = s.Uploaded.URL
+		result.URL, result.Delta = s.Uploaded.URL, s.Uploaded.Delta
 	}
 	if s.Promoted != nil {
 		result.Previous, result.Device = s.Promoted.Previous, s.Promoted.Device

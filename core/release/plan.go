@@ -41,6 +41,10 @@ type Plan struct {
 	SourceMaps bool `json:"source_maps,omitempty"`
 	// NoCodeCheck skips the checks for index.html and notifyAppReady.
 	NoCodeCheck bool `json:"no_code_check,omitempty"`
+	// Delta makes and registers the single files too, so that devices fetch only
+	// what they do not have. DeltaQuality of brotli is 1 to 11; 0 is the default.
+	Delta        bool `json:"delta,omitempty"`
+	DeltaQuality int  `json:"delta_quality,omitempty"`
 	// CreateApp lets the release create the app and put the key on record when
 	// the registry has neither yet.
 	CreateApp bool `json:"create_app,omitempty"`
@@ -63,6 +67,10 @@ func (p Plan) check() error {
 		return failure.New(failure.Usage, "app_missing", op, "no app id", "run capstan in a Capacitor project, or name the app")
 	case p.External != nil && p.External.SessionKey == "" && p.KeyID != "":
 		return failure.New(failure.Usage, "session_key_missing", op, "the object's session key is missing", "give what bundle encrypt printed with --iv-session-key")
+	case p.External != nil && p.Delta:
+		return failure.New(failure.Usage, "delta_external", op, "delta files are made from a build folder, and an external object has none", "leave --delta out, or release the folder")
+	case p.DeltaQuality < 0 || p.DeltaQuality > 11:
+		return failure.Newf(failure.Usage, "level_unknown", op, "choose a quality from 1 to 11", "there is no brotli quality %d", p.DeltaQuality)
 	case p.Dir == "" && p.External == nil:
 		return failure.New(failure.Usage, "folder_missing", op, "no build folder", "name it with --path")
 	case p.KeyID != "" && p.PublicKey == "":

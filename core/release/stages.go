@@ -34,6 +34,8 @@ type PreflightOutcome struct {
 	Live     string `json:"live,omitempty"`
 	Revision int64  `json:"revision,omitempty"`
 	Server   string `json:"server,omitempty"` // capstan or capgo
+	// Delta says that delta files were asked for, and that the server takes them.
+	Delta bool `json:"delta,omitempty"`
 }
 
 // preflight checks the build folder and the registry before anything is made.
@@ -88,6 +90,9 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	}
 	outcome.Server = about.Server
 	r.checkUpdateURL(about)
+	if err := r.planDelta(ctx, about, outcome); err != nil {
+		return err
+	}
 	app, err := r.Registry.App(ctx, plan.AppID)
 	if isClass(err, failure.NotFound) && plan.CreateApp {
 		if err = r.Registry.CreateApp(ctx, plan.AppID, plan.AppName); err == nil {
@@ -195,7 +200,7 @@ func (seal) Skip(r *run) string {
 	if r.state.Uploaded != nil || r.plan().External != nil {
 		return "sealed before"
 	}
-	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize {
+	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize && (!r.delta() || r.deltaWhole()) {
 		return "sealed before, and the sealed bytes are whole"
 	}
 	return ""
@@ -222,14 +227,26 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 		total = r.state.Preflight.Bytes
 	}
 	m := newMeter(r.clock, r.emit, StageSeal, total)
-	sealed, err := packInto(ctx, r, file, plan.options(m.update))
+	signer, err := r.signer(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	sealed, err := packInto(ctx, plan, signer, file, plan.options(m.update))
 	if err != nil {
 		return nil, "", spoolFailure(err)
 	}
 	if err := keepSpool(r, file); err != nil {
 		return nil, "", spoolFailure(err)
 	}
-	return sealed, fmt.Sprintf("%s files in %s, checksum %s", humanize.Comma(int64(sealed.Files)), humanize.IBytes(uint64(sealed.ObjectSize)), sealed.PlainChecksum[:12]), nil
+	text := fmt.Sprintf("%s files in %s, checksum %s", humanize.Comma(int64(sealed.Files)), humanize.IBytes(uint64(sealed.ObjectSize)), sealed.PlainChecksum[:12])
+	if r.delta() {
+		more, err := r.sealDelta(ctx, sealed, signer)
+		if err != nil {
+			return nil, "", err
+		}
+		text += more
+	}
+	return sealed, text, nil
 }
 
 // keepSpool gives the sealed bytes their name once they are on disk.
@@ -254,22 +271,27 @@ func keepSpool(r *run, file *os.File) error {
 	return syncDir(r.dir)
 }
 
-func packInto(ctx context.Context, r *run, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+// signer unlocks the plan's key; nil for a plain bundle.
+func (r *run) signer(ctx context.Context) (crypto.Signer, error) {
 	plan := r.plan()
 	if plan.KeyID == "" {
+		return nil, nil
+	}
+	signer, err := r.Signer(ctx, plan.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	return signer, sameKey(signer, plan.PublicKey)
+}
+
+func packInto(ctx context.Context, plan Plan, signer crypto.Signer, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+	if signer == nil {
 		packed, err := bundle.Pack(ctx, plan.Dir, file, o)
 		if err != nil {
 			return nil, err
 		}
 		sum := hex.EncodeToString(packed.Checksum[:])
 		return &bundle.Sealed{PlainChecksum: sum, ObjectSHA256: sum, PlainSize: packed.Size, ObjectSize: packed.Size, Files: packed.Files}, nil
-	}
-	signer, err := r.Signer(ctx, plan.KeyID)
-	if err != nil {
-		return nil, err
-	}
-	if err := sameKey(signer, plan.PublicKey); err != nil {
-		return nil, err
 	}
 	sealed, err := bundle.PackSealed(ctx, plan.Dir, file, signer, o)
 	return &sealed, err
@@ -292,6 +314,8 @@ type UploadOutcome struct {
 	Name    string `json:"name"` // in storage
 	URL     string `json:"url"`  // as devices fetch it
 	Existed bool   `json:"existed,omitempty"`
+	// Delta is nil when there are no delta files.
+	Delta *DeltaOutcome `json:"delta,omitempty"`
 }
 
 // upload puts the spool into storage under a name that carries its hash.
@@ -317,7 +341,13 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 	}
 	defer file.Close()
 	name := ObjectName(r.plan().AppID, r.plan().Version, sealed.ObjectSHA256)
-	m := newMeter(r.clock, r.emit, StageUpload, sealed.ObjectSize)
+	var list deltaList
+	if r.delta() {
+		if list, err = r.readDelta(); err != nil {
+			return nil, "", err
+		}
+	}
+	m := newMeter(r.clock, r.emit, StageUpload, sealed.ObjectSize+list.Size)
 	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
 	if err != nil {
 		return nil, "", err
@@ -326,6 +356,12 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 	text := fmt.Sprintf("%s to %s", humanize.IBytes(uint64(sealed.ObjectSize)), r.Storage)
 	if object.Existed {
 		text = "the same bytes were there already"
+	}
+	if r.delta() {
+		if outcome.Delta, err = r.uploadDelta(ctx, list, func(done int64) { m.update(sealed.ObjectSize+done, 0) }); err != nil {
+			return nil, "", err
+		}
+		text += outcome.Delta.text()
 	}
 	return outcome, text, nil
 }
@@ -363,7 +399,12 @@ func (prove) Skip(r *run) string {
 func (prove) Run(ctx context.Context, r *run) (any, string, error) {
 	plan := r.plan()
 	versions := r.fleetVersions(ctx)
-	verdicts, err := device.Prove(ctx, r.object(), publicKey(plan), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
+	object := r.object()
+	var err error
+	if object.Files, err = r.deltaObjects(); err != nil {
+		return nil, "", err
+	}
+	verdicts, err := device.Prove(ctx, object, publicKey(plan), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
 	if err != nil {
 		return nil, "", err
 	}
@@ -449,6 +490,10 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 		PlainChecksum: sealed.PlainChecksum, ChecksumV2: sealed.ChecksumV2, ChecksumV3: sealed.ChecksumV3,
 		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
 		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(),
+	}
+	var err error
+	if body.Manifest, err = r.manifest(); err != nil {
+		return nil, "", err
 	}
 	fault.Point("register.request")
 	row, err := r.Registry.RegisterBundle(remote.WithIdempotencyKey(ctx, r.state.ID+"/register"), body)

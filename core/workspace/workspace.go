@@ -11,6 +11,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"capstan/core/bundle"
 	"capstan/core/failure"
 	"capstan/core/keys"
 	"capstan/core/profile"
@@ -86,7 +87,11 @@ func (w *Workspace) Pipeline() (*release.Pipeline, error) {
 		_, err := w.Config.Target.Connect() // says what is missing
 		return nil, err
 	}
-	p := &release.Pipeline{Journals: w.Journals, Registry: w.Registry, Storage: w.Storage, Signer: w.Keys.Signer}
+	cache, err := bundle.OpenCache(filepath.Join(w.Config.StateDir, "delta"))
+	if err != nil {
+		return nil, err
+	}
+	p := &release.Pipeline{Journals: w.Journals, Registry: w.Registry, Storage: w.Storage, Signer: w.Keys.Signer, Cache: cache}
 	if p.Storage == nil {
 		p.Storage = missingStorage{}
 	}
@@ -105,6 +110,9 @@ type Request struct {
 	CreateApp                               bool
 	MinUpdateVersion, Link, Comment, Reason string
 	SourceMaps, NoCodeCheck                 bool
+	// Delta makes and registers the single files too.
+	Delta        bool
+	DeltaQuality int
 }
 
 // Plan fills a release's plan from the request, the project and the keys.
@@ -112,6 +120,7 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 	plan := release.Plan{
 		AppID: r.AppID, Version: r.Version, Channel: r.Channel, Dir: r.Dir, MinUpdateVersion: r.MinUpdateVersion,
 		Link: r.Link, Comment: r.Comment, Reason: r.Reason, SourceMaps: r.SourceMaps, NoCodeCheck: r.NoCodeCheck, CreateApp: r.CreateApp,
+		Delta: r.Delta, DeltaQuality: r.DeltaQuality,
 	}
 	if p := w.Project; p != nil && (plan.AppID == "" || plan.AppID == p.AppID) {
 		plan.AppID, plan.AppName, plan.PluginVersion = p.AppID, p.AppName, p.PluginVersion
