@@ -31,10 +31,13 @@ const (
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 // operatorPaths are the first segments of the paths that are not for devices.
-var operatorPaths = map[string]bool{"app": true, "bundle": true, "channel": true, "device": true, "statistics": true, "capstan": true}
+var operatorPaths = map[string]bool{"app": true, "bundle": true, "channel": true, "device": true, "statistics": true, "capstan": true,
+	// What Capgo's own command line calls beside them.
+	"rest": true, "functions": true, "private": true}
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	s.pulse.beat(start.Unix())
 	seen := &observed{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {

@@ -74,6 +74,9 @@ type Server struct {
 	limits   *limiter
 	public   string
 	first    string
+	started  time.Time
+	pulse    pulse
+	lines    lines
 	stopping atomic.Bool
 	ready    readiness
 	close    sync.Once
@@ -106,7 +109,9 @@ func New(c Config) (*Server, error) {
 	if err := checkPublicURL(c.PublicURL); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, log: c.Log}
+	s := &Server{started: time.Now()}
+	c.Log = slog.New(newTee(c.Log.Handler(), &s.lines))
+	s.config, s.log = c, c.Log
 	if err := s.assemble(); err != nil {
 		_ = s.Close()
 		return nil, err

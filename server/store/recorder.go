@@ -30,6 +30,7 @@ type recorder struct {
 	uses    map[string]int64 // token id → last use
 	marks   marks
 
+	known   atomic.Int64 // device rows of all apps
 	dropped atomic.Int64 // polls not recorded, because the queue or the app's devices were full
 
 	// The rest is the writer's own.
@@ -75,7 +76,7 @@ func (r *recorder) count(ctx context.Context) error {
 		return fault("count devices", err)
 	}
 	defer rows.Close()
-	devices := map[string]int64{}
+	devices, total := map[string]int64{}, int64(0)
 	for rows.Next() {
 		var app string
 		var n int64
@@ -83,8 +84,10 @@ func (r *recorder) count(ctx context.Context) error {
 			return fault("count devices", err)
 		}
 		devices[app] = n
+		total += n
 	}
 	r.devices = devices
+	r.known.Store(total)
 	return fault("count devices", rows.Err())
 }
 
@@ -186,6 +189,9 @@ func (r *recorder) forget() {
 
 // Dropped is the number of polls that were answered and not recorded.
 func (s *Store) Dropped() int64 { return s.recorder.dropped.Load() }
+
+// KnownDevices is the number of devices that are remembered, of all apps.
+func (s *Store) KnownDevices() int64 { return s.recorder.known.Load() }
 
 // Record keeps events that devices of one app reported. On return without an
 // error they are on disk. An event that is known already (same device, action,
@@ -313,6 +319,7 @@ func (r *recorder) write(ctx context.Context) error {
 	if err == nil {
 		for app, n := range added {
 			r.devices[app] += n
+			r.known.Add(n)
 		}
 	} else {
 		r.putBack(polls, alarms)
