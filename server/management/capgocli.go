@@ -13,8 +13,8 @@ import (
 // Capgo's own command line speaks the REST API above and, for what that API
 // lacks, a database's interface in the manner of PostgREST: functions below
 // /rest/v1/rpc and two tables. This file answers the calls that @capgo/cli
-// 8.68.1 makes for bundle upload --external, bundle list, bundle delete,
-// channel list, set, add and delete; each is authorised like any other route.
+// 8.68.1 makes for bundle upload --external, for its other bundle and channel
+// verbs and for app list; each is authorised like any other route.
 
 // cliCall is one of these calls with the scope it needs.
 type cliCall struct {
@@ -27,7 +27,6 @@ type cliCall struct {
 var cliCalls = map[string]cliCall{
 	"POST /rest/v1/rpc/reject_access_due_to_2fa_for_app": {capgo.ScopeRead, nowhere, nowhere, constant(false)},
 	"POST /rest/v1/rpc/request_actor_user_id":            {capgo.ScopeRead, nowhere, nowhere, constant(onlyUser)},
-	"POST /rest/v1/rpc/get_user_id":                      {capgo.ScopeRead, nowhere, nowhere, constant(onlyUser)},
 	"POST /rest/v1/rpc/get_organization_cli_warnings":    {capgo.ScopeRead, nowhere, nowhere, constant([]string{})},
 	"POST /rest/v1/rpc/is_allowed_action_org_action":     {capgo.ScopeRead, nowhere, nowhere, constant(true)},
 	"POST /rest/v1/rpc/is_trial_org":                     {capgo.ScopeRead, nowhere, nowhere, constant(0)},
@@ -37,7 +36,6 @@ var cliCalls = map[string]cliCall{
 	"POST /rest/v1/rpc/exist_app_versions":               {capgo.ScopeRead, inInput, nowhere, bundleExists},
 	"POST /rest/v1/rpc/get_app_versions":                 {capgo.ScopeRead, inInput, nowhere, bundleByName},
 	"GET /rest/v1/channels":                              {capgo.ScopeRead, inInput, filtered, selectChannels},
-	"GET /rest/v1/app_versions":                          {capgo.ScopeRead, inInput, nowhere, selectBundles},
 	"POST /rest/v1/app_versions":                         {capgo.ScopeUpload, inInput, nowhere, insertBundle},
 }
 
@@ -195,7 +193,7 @@ func insertBundle(c *call) error {
 	}
 	c.in.fields["version"] = c.in.fields["name"]
 	if c.in.text("checksum") == "" {
-		return failure.New(failure.Usage, "missing_checksum", "", "the bundle has no checksum: add --iv-session-key and --encrypted-checksum from bundle encrypt", "")
+		return failure.New(failure.Usage, "missing_checksum", "", "the bundle has no checksum: add --encrypted-checksum, and --iv-session-key when it is encrypted", "")
 	}
 	return createBundle(c)
 }
@@ -250,7 +248,7 @@ func selectChannels(c *call) error {
 		if !c.mayChannel(channel.Name) {
 			continue
 		}
-		row, err := c.tableRow(channel, strings.Contains(columns, "version("))
+		row, err := c.tableRow(channel, strings.Contains(columns, "("))
 		if err != nil {
 			return err
 		}
@@ -299,22 +297,6 @@ func tableBundle(b store.Bundle) map[string]any {
 		row["native_packages"] = json.RawMessage(b.NativePackages)
 	}
 	return row
-}
-
-func selectBundles(c *call) error {
-	f := store.BundleFilter{AppID: c.app, Name: c.in.text("name"), ID: c.in.id("id"), Limit: 1000}
-	if err := c.mustExist(); err != nil {
-		return err
-	}
-	list, err := c.api.Store.Bundles(c.ctx, f)
-	if err != nil {
-		return err
-	}
-	rows := []any{}
-	for _, b := range list {
-		rows = append(rows, tableBundle(b))
-	}
-	return c.rows(rows)
 }
 
 // rows answers with a list, or with the one object that the caller insists on.
