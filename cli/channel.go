@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -135,6 +136,11 @@ func lastChange(ctx context.Context, client *remote.Client, appID, channel strin
 
 func printChannel(w io.Writer, ch capgo.Channel, changed string) {
 	rows := [][]string{{"live", live(ch)}}
+	for _, platform := range platforms {
+		if own, ok := ch.PlatformVersions[platform]; ok {
+			rows = append(rows, []string{"live on " + platform, nameOf(&own)})
+		}
+	}
 	if text := rolloutText(ch); text != "" {
 		rows = append(rows, []string{"rollout", text})
 	}
@@ -166,6 +172,64 @@ func printChannel(w io.Writer, ch capgo.Channel, changed string) {
 		rows = append(rows, []string{"changed", ch.UpdatedAt.UTC().Format("2006-01-02 15:04:05 UTC")})
 	}
 	table(w, "channel\t"+oneLine(ch.Name), rows)
+}
+
+// platforms that a channel may give a bundle of their own.
+var platforms = []string{"ios", "android", "electron"}
+
+// platformFlags are the flags of channel set that speak of single platforms.
+type platformFlags struct {
+	names  []string
+	follow bool
+}
+
+func (p *platformFlags) add(command *cobra.Command) {
+	command.Flags().StringSliceVar(&p.names, "platform", nil, "with --bundle: only for ios, android or electron, which then no longer follow the channel")
+	command.Flags().BoolVar(&p.follow, "follow", false, "with --platform: let it follow the channel again")
+	command.MarkFlagsMutuallyExclusive("follow", "bundle")
+	command.MarkFlagsMutuallyExclusive("follow", "latest-remote")
+}
+
+// apply turns the change of a bundle into one of single platforms, and says in
+// a sentence what it does; "" when no platform was named.
+func (p *platformFlags) apply(change *capgo.ChannelChange, now capgo.Channel, bundle string) (string, error) {
+	if len(p.names) == 0 {
+		if p.follow {
+			return "", failure.New(failure.Usage, "missing_platform", "", "--follow needs a platform", "add --platform")
+		}
+		return "", nil
+	}
+	for _, name := range p.names {
+		if !slices.Contains(platforms, name) {
+			return "", failure.Newf(failure.Usage, "invalid_platform", "", "", "--platform is ios, android or electron, not %s", oneLine(name))
+		}
+	}
+	change.Version, change.PlatformVersions = nil, map[string]*string{}
+	for _, name := range p.names {
+		change.PlatformVersions[name] = nil
+		if !p.follow {
+			change.PlatformVersions[name] = &bundle
+		}
+	}
+	who := strings.Join(p.names, " and ")
+	switch {
+	case p.follow:
+		return fmt.Sprintf("%s devices on %s follow the channel again and get %s", who, oneLine(now.Name), oneLine(live(now))), nil
+	case bundle == "":
+		return "", failure.New(failure.Usage, "missing_bundle", "", "--platform needs a bundle", "add --bundle, or --follow")
+	}
+	return fmt.Sprintf("%s devices on %s get %s, whatever the others get", who, oneLine(now.Name), oneLine(bundle)), nil
+}
+
+// except names the platforms that a change of the channel's bundle leaves alone.
+func except(ch capgo.Channel) string {
+	text := ""
+	for _, platform := range platforms {
+		if own, ok := ch.PlatformVersions[platform]; ok {
+			text += fmt.Sprintf("; %s stays with %s", platform, oneLine(nameOf(&own)))
+		}
+	}
+	return text
 }
 
 // acrossText says what an update policy lets through.
@@ -355,6 +419,7 @@ func (c *Command) changed(ctx context.Context, client *remote.Client, appID, cha
 		if text := rolloutText(ch); text != "" {
 			fmt.Fprintf(w, ", rollout of %s", oneLine(text))
 		}
+		fmt.Fprint(w, except(ch))
 		fmt.Fprintln(w)
 	})
 }
@@ -385,9 +450,10 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	var bundle string
 	var latest bool
 	var rollout rolloutFlags
+	var single platformFlags
 	command := &cobra.Command{
 		Use: "set CHANNEL [APPID]", Short: "Point a channel at a bundle, or change its rules", Args: cobra.RangeArgs(1, 2),
-		Example: "  capstan channel set production --bundle 1.5.0 --confirm production\n  capstan channel set beta --latest-remote --no-emulator",
+		Example: "  capstan channel set production --bundle 1.5.0 --confirm production\n  capstan channel set beta --latest-remote --no-emulator\n  capstan channel set production --bundle 1.5.1 --platform ios --confirm production",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			client, appID, err := c.connectApp(ctx, f, args, 1)
@@ -418,9 +484,17 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 					return err
 				}
 				change.Version = &bundle
-				question = fmt.Sprintf("every device on %s of %s goes from %s to %s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(bundle))
+				question = fmt.Sprintf("every device on %s of %s goes from %s to %s%s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(bundle), except(now))
 			}
-			if !given && !rolled && bundle == "" {
+			if text, err := single.apply(&change, now, bundle); err != nil {
+				return err
+			} else if text != "" {
+				if !client.Can(ctx, capgo.CapPlatforms) {
+					return failure.New(failure.Usage, "unsupported", "give a platform a bundle of its own", "this server cannot do that", "make a channel for the platform: channel create NAME --no-android")
+				}
+				question = text
+			}
+			if !given && !rolled && bundle == "" && change.PlatformVersions == nil {
 				return failure.New(failure.Usage, "nothing_to_change", "", "no change was given", "capstan channel set --help lists what can be changed")
 			}
 			if err := c.confirmChannel(now, question); err != nil {
@@ -437,6 +511,7 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	flags.StringVarP(&bundle, "bundle", "b", "", "bundle to serve; builtin for the store build")
 	flags.BoolVar(&latest, "latest-remote", false, "serve the newest bundle on the server")
 	command.MarkFlagsMutuallyExclusive("bundle", "latest-remote")
+	single.add(command)
 	s.add(command)
 	rollout.add(command)
 	return command

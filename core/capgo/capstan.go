@@ -29,7 +29,8 @@ const (
 	CapUnsecuredHTTP  = "http_urls"       // external_url may be http on loopback
 	CapRolloutByHash  = "rollout_by_hash" // a rollout's draw is stable and grows monotonically
 	CapDeviceOverride = "device_override"
-	CapDelta          = "delta" // NewBundle.Manifest is kept and served
+	CapPlatforms      = "platform_versions" // a channel's platforms may have bundles of their own
+	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
 )
 
 // Change is one entry of the append-only audit: who changed what, and when.
@@ -40,7 +41,7 @@ type Change struct {
 	Channel string    `json:"channel,omitempty"`
 	// Action is a verb of the release vocabulary: app.create, app.key,
 	// bundle.register, bundle.delete, channel.create, channel.promote,
-	// channel.rollback, channel.settings, channel.delete, rollout.start,
+	// channel.rollback, channel.platform, channel.settings, channel.delete, rollout.start,
 	// rollout.percentage, rollout.pause, rollout.resume, rollout.promote,
 	// rollout.rollback, device.override, device.clear, token.create, token.revoke.
 	Action string `json:"action"`

@@ -131,6 +131,9 @@ type Channel struct {
 	IOS      *bool `json:"ios,omitempty"`
 	Android  *bool `json:"android,omitempty"`
 	Electron *bool `json:"electron,omitempty"`
+	// PlatformVersions are the bundles of platforms (ios, android, electron)
+	// that do not follow the channel; the store build has the id 0.
+	PlatformVersions map[string]VersionRef `json:"platform_versions,omitempty"`
 	// Revision grows with every change; 0 where the server has none.
 	Revision int64 `json:"revision,omitempty"`
 }
@@ -166,6 +169,10 @@ type ChannelChange struct {
 	RolloutPauseReason           *string       `json:"rolloutPauseReason,omitempty"`
 	Rollback                     *bool         `json:"rollback,omitempty"`
 	PromoteToStable              *bool         `json:"promoteToStable,omitempty"`
+	// PlatformVersions gives platforms (ios, android, electron) a bundle of
+	// their own, by name, which neither Version nor a rollout changes; nil lets
+	// the platform follow the channel again. capstan's own.
+	PlatformVersions map[string]*string `json:"platform_versions,omitempty"`
 	// ExpectedRevision, when set, makes the change fail with 409
 	// channel_moved if somebody changed the channel meanwhile. capstan's own.
 	ExpectedRevision *int64 `json:"expected_revision,omitempty"`

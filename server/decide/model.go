@@ -79,7 +79,8 @@ type Channel struct {
 	Name     string
 	BundleID int64
 	// PlatformBundles replaces BundleID for the platforms it names (ios,
-	// android, electron); 0 is the store build there too.
+	// android, electron); 0 is the store build there too. A rollout does not
+	// reach them.
 	PlatformBundles              map[string]int64
 	Public                       bool
 	IOS, Android, Electron       bool

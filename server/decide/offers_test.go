@@ -16,7 +16,7 @@ func TestOffers(t *testing.T) {
 		platform, name string
 		want           bool
 	}{
-		{1, "android", "1.0.0", true}, {1, "ios", "1.0.0", false}, {1, "ios", "2.0.0", true}, {1, "android", "2.0.0", false}, {1, "ios", "3.0.0", true},
+		{1, "android", "1.0.0", true}, {1, "ios", "1.0.0", false}, {1, "ios", "2.0.0", true}, {1, "android", "2.0.0", false}, {1, "ios", "3.0.0", false}, {1, "android", "3.0.0", true},
 		{2, "android", "4.0.0", false}, {2, "android", "3.0.0", false}, {3, "android", "4.0.0", false}, {3, "android", "builtin", false}, {9, "ios", "1.0.0", false},
 	} {
 		if got := app.Offers(c.channel, c.platform, c.name); got != c.want {

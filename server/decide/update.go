@@ -235,6 +235,9 @@ func (d *decision) checkChannel() bool {
 	if r == nil {
 		return true
 	}
+	if _, own := d.channel.PlatformBundles[d.req.Platform]; own {
+		return d.pass("rollout", func() string { return d.req.Platform + " has a bundle of its own, which no rollout changes" })
+	}
 	candidate := d.app.Bundles[r.BundleID]
 	if candidate == nil || candidate.Deleted || !r.holds(d.req.DeviceID, d.current, candidate.Name) {
 		return d.pass("rollout", func() string { return "the rollout does not hold this device" })
@@ -347,7 +350,7 @@ func (a *App) Offers(channelID int64, platform, name string) bool {
 	if b, ok := a.live(c, platform); ok && b != nil && b.Name == name {
 		return true
 	}
-	if c.Rollout == nil || !c.Rollout.Enabled {
+	if _, own := c.PlatformBundles[platform]; own || c.Rollout == nil || !c.Rollout.Enabled {
 		return false
 	}
 	b := a.Bundles[c.Rollout.BundleID]

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"capstan/core/bundle"
 	"capstan/core/capgo"
 )
 
@@ -145,6 +147,11 @@ func TestUpdate(t *testing.T) {
 		{"bundle of its own for another platform", func(w *world) { w.ch.PlatformBundles = map[string]int64{"ios": 2} }, ReasonOffered,
 			func(v Verdict) bool { return v.Answer.Version == "1.1.0" }},
 		{"store build for Android only", func(w *world) { w.ch.PlatformBundles = map[string]int64{"android": 0}; w.req.VersionName = "1.1.0" }, ReasonRevert, nil},
+
+		{"rollout, and a bundle of its own for the platform", func(w *world) {
+			w.rollout(10000)
+			w.ch.PlatformBundles = map[string]int64{"android": 1}
+		}, ReasonOffered, func(v Verdict) bool { return v.Answer.Version == "1.1.0" && !v.InRollout }},
 
 		{"rollout disabled", func(w *world) { w.rollout(10000).Enabled = false }, ReasonOffered,
 			func(v Verdict) bool { return v.Answer.Version == "1.1.0" && !v.InRollout }},
@@ -356,6 +363,11 @@ func TestManifest(t *testing.T) {
 		{"signed", "8.51.14", func(w *world) { w.seal(); w.bundle.Manifest = signed }, "offered at:com.example.app/1.1.0.zip " + v3},
 		{"signed, other form", "7.1.0", func(w *world) { w.seal(); w.bundle.Manifest = signed }, "offered at:com.example.app/1.1.0.zip " + v2},
 		{"signed zip, hashes not signed", "8.51.14", func(w *world) { w.seal() }, "offered at:com.example.app/1.1.0.zip"},
+		{"own, kept elsewhere", "8.51.14", func(w *world) { w.bundle.Manifest = own(plain) }, "offered https://cdn.example.com/1.1.0.zip " + sum + " " + sum},
+		{"own, for a plugin before Capgo's", "6.14.28", func(w *world) { w.bundle.Manifest = own(plain) }, "offered https://cdn.example.com/1.1.0.zip " + sum + " " + sum},
+		{"own, decoded without suffix", "7.0.37", func(w *world) { w.bundle.Manifest = own(plain) }, "offered https://cdn.example.com/1.1.0.zip"},
+		{"own, wrong digest", "7.18.14", func(w *world) { w.bundle.Manifest = own(plain) }, "offered https://cdn.example.com/1.1.0.zip"},
+		{"own, signed", "7.29.0", func(w *world) { w.seal(); w.bundle.Manifest = own(signed) }, "offered at:com.example.app/1.1.0.zip " + v2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -369,7 +381,7 @@ func TestManifest(t *testing.T) {
 			got := v.Reason + " " + v.Answer.URL
 			for i, f := range v.Answer.Manifest {
 				got += " " + f.FileHash
-				if want := w.bundle.Manifest[i]; f.FileName != want.FileName || f.DownloadURL != "at:"+want.ObjectKey {
+				if want := w.bundle.Manifest[i]; f.FileName != want.FileName || f.DownloadURL != "at:"+want.ObjectKey && f.DownloadURL != want.URL {
 					t.Errorf("file %d: %+v", i, f)
 				}
 			}
@@ -392,6 +404,32 @@ func TestManifest(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// own makes delta files such as capstan registers them.
+func own(files []ManifestFile) []ManifestFile {
+	files = slices.Clone(files)
+	for i := range files {
+		files[i].Own = true
+		if i > 0 {
+			files[i].URL, files[i].ObjectKey = "https://cdn.example.com/"+files[i].ObjectKey, ""
+		}
+	}
+	return files
+}
+
+// TestOwnDeltaReaders: what the server offers is what the bundle's format says.
+func TestOwnDeltaReaders(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"4.61.11", "5.9.9", "5.10.0", "5.50.2", "6.0.0", "6.14.26", "6.14.28", "6.24.9", "6.25.0", "6.51.16", "7.0.0", "7.0.35", "7.0.37", "7.0.38", "7.8.9",
+		"7.9.0-beta.1", "7.9.0", "7.18.14", "7.18.15", "7.27.8", "7.50.1", "8.0.0-rc.1", "8.0.0", "8.51.23", "9.0.0", "9.0.1", "10.0.0", "10.1.0", "11.0.0",
+	} {
+		v, ok := parseVersion(text)
+		if want := bundle.TakesManifest(text); !ok || decodesBySuffix(v) != want {
+			t.Errorf("%s: %v, want %v", text, decodesBySuffix(v), want)
+		}
 	}
 }
 

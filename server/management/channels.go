@@ -108,6 +108,7 @@ func (c *call) readChange() (store.ChannelChange, error) {
 	change.Rollback, change.PromoteToStable = in.optBool("rollback"), in.optBool("promoteToStable", "promote_to_stable")
 	change.ExpectedRevision = in.optInt(0, 1<<53, "expected_revision")
 	c.readPaused(&change)
+	c.readPlatforms(&change)
 	c.readBundles(&change)
 	c.readPercentage(&change)
 	if policy := in.optText("disableAutoUpdate", "disable_auto_update"); policy != nil {
@@ -167,6 +168,31 @@ func (c *call) readPaused(change *store.ChannelChange) {
 	}
 	paused := c.in.text(names...) != ""
 	change.RolloutPaused = &paused
+}
+
+// readPlatforms reads the platforms' own bundles: by name, null to follow the channel.
+func (c *call) readPlatforms(change *store.ChannelChange) {
+	const name = "platform_versions"
+	value, given := c.in.fields[name]
+	if !given || value == nil {
+		return
+	}
+	members, ok := value.(map[string]any)
+	if !ok {
+		c.in.wrong(name, "an object")
+		return
+	}
+	change.PlatformVersions = map[string]*string{}
+	for platform, value := range members {
+		switch v := value.(type) {
+		case nil:
+			change.PlatformVersions[platform] = nil
+		case string:
+			change.PlatformVersions[platform] = &v
+		default:
+			c.in.wrong(name, "an object of bundle names")
+		}
+	}
 }
 
 // readBundles reads the bundles by name or id. null unlinks; what is left out stays.

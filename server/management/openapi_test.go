@@ -227,3 +227,31 @@ func TestExplainTakesDefaults(t *testing.T) {
 		}
 	}
 }
+
+// A platform's own bundle over the wire: given, shown, taken away.
+func TestPlatformVersions(t *testing.T) {
+	w := newWorld(t)
+	pin := func(value string) int {
+		status, _ := w.Do(t, "POST", "/channel", strings.NewReader(`{"app_id":"`+own+`","channel":"production","platform_versions":`+value+`}`), nil)
+		return status
+	}
+	shown := func() string {
+		var c capgo.Channel
+		if err := json.Unmarshal(w.must(t, "GET", "/channel", `{"app_id":"`+own+`","channel":"production"}`), &c); err != nil {
+			t.Fatal(err)
+		}
+		return c.PlatformVersions["ios"].Name
+	}
+	for _, c := range []struct {
+		value  string
+		status int
+		shown  string
+	}{
+		{`{"ios":"1.1.0"}`, 200, "1.1.0"}, {`{"ios":1}`, 400, "1.1.0"}, {`"ios"`, 400, "1.1.0"}, {`{"web":"1.1.0"}`, 400, "1.1.0"},
+		{`null`, 200, "1.1.0"}, {`{"ios":"builtin"}`, 200, "builtin"}, {`{"ios":null}`, 200, ""},
+	} {
+		if status := pin(c.value); status != c.status || shown() != c.shown {
+			t.Errorf("%s: %d, then %q", c.value, status, shown())
+		}
+	}
+}

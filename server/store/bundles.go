@@ -169,7 +169,8 @@ func (s *Store) DeleteBundle(ctx context.Context, actor, appID, name string) err
 			return err
 		}
 		var channel string
-		err = t.QueryRowContext(ctx, `SELECT name FROM channels WHERE app_id = $1 AND (bundle_id = $2 OR rollout_bundle_id = $2) ORDER BY id LIMIT 1`, appID, b.ID).Scan(&channel)
+		err = t.QueryRowContext(ctx, `SELECT name FROM channels WHERE app_id = $1 AND (bundle_id = $2 OR rollout_bundle_id = $2
+			OR ios_bundle_id = $2 OR android_bundle_id = $2 OR electron_bundle_id = $2) ORDER BY id LIMIT 1`, appID, b.ID).Scan(&channel)
 		if err == nil {
 			return failure.Newf(failure.Conflict, "cannot_delete_linked_version", "", "point the channel at another bundle first", "bundle %s is linked to channel %s", name, channel)
 		}
@@ -190,7 +191,8 @@ func (s *Store) DeleteUnlinkedBundles(ctx context.Context, actor, appID string) 
 			return err
 		}
 		q := query{text: `SELECT ` + withoutManifest + ` FROM bundles b WHERE NOT deleted AND NOT EXISTS
-			(SELECT 1 FROM channels c WHERE c.app_id = b.app_id AND (c.bundle_id = b.id OR c.rollout_bundle_id = b.id))`}
+			(SELECT 1 FROM channels c WHERE c.app_id = b.app_id AND (c.bundle_id = b.id OR c.rollout_bundle_id = b.id
+				OR c.ios_bundle_id = b.id OR c.android_bundle_id = b.id OR c.electron_bundle_id = b.id))`}
 		q.and(`b.app_id = `, appID)
 		q.text += ` ORDER BY id`
 		list, err := collect(ctx, t, q, scanBundle)

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,9 +44,14 @@ const channelColumns = `c.id, c.name, c.app_id, c.public, c.ios, c.android, c.el
 	c.bundle_id, b.name, c.rollout_bundle_id, r.name, c.rollout_id, c.rollout_bps, c.rollout_enabled, c.rollout_paused_at,
 	c.rollout_pause_reason, c.rollout_cache_ttl, c.auto_pause_enabled, c.auto_pause_window_minutes, c.auto_pause_rate_bps,
 	c.auto_pause_confidence, c.auto_pause_min_attempts, c.auto_pause_min_failures, c.auto_pause_action,
-	c.auto_pause_cooldown_minutes, c.auto_pause_triggered_at, c.auto_pause_checked_at, c.created_by, c.revision, c.created_at, c.updated_at`
+	c.auto_pause_cooldown_minutes, c.auto_pause_triggered_at, c.auto_pause_checked_at, c.created_by, c.revision, c.created_at, c.updated_at,
+	c.ios_bundle_id, pi.name, c.android_bundle_id, pa.name, c.electron_bundle_id, pe.name`
 
-const channelTables = `channels c LEFT JOIN bundles b ON b.id = c.bundle_id LEFT JOIN bundles r ON r.id = c.rollout_bundle_id`
+const channelTables = `channels c LEFT JOIN bundles b ON b.id = c.bundle_id LEFT JOIN bundles r ON r.id = c.rollout_bundle_id
+	LEFT JOIN bundles pi ON pi.id = c.ios_bundle_id LEFT JOIN bundles pa ON pa.id = c.android_bundle_id LEFT JOIN bundles pe ON pe.id = c.electron_bundle_id`
+
+// platforms in the order of their columns.
+var platforms = [3]string{"ios", "android", "electron"}
 
 func scanChannel(row scanner) (Channel, error) {
 	var c Channel
@@ -52,13 +59,16 @@ func scanChannel(row scanner) (Channel, error) {
 	var bundleID, rolloutID, pausedAt, triggered, checked sql.NullInt64
 	var bundleName, rolloutName sql.NullString
 	var created, updated int64
+	var ownID [len(platforms)]sql.NullInt64
+	var ownName [len(platforms)]sql.NullString
 	c.IOS, c.Android, c.Electron = new(bool), new(bool), new(bool)
 	err := row.Scan(&c.ID, &c.Name, &c.AppID, &c.Public, c.IOS, c.Android, c.Electron, &c.AllowDeviceSelfSet, &c.AllowEmulator,
 		&c.AllowDevice, &c.AllowDev, &c.AllowProd, &policy, &c.DisableAutoUpdateUnderNative,
 		&bundleID, &bundleName, &rolloutID, &rolloutName, &c.RolloutID, &c.RolloutPercentageBps, &c.RolloutEnabled, &pausedAt,
 		&c.RolloutPauseReason, &c.RolloutCacheTTL, &c.AutoPause.Enabled, &c.AutoPause.WindowMinutes, &c.AutoPause.FailureRateBps,
 		&c.AutoPause.Confidence, &c.AutoPause.MinAttempts, &c.AutoPause.MinFailures, &c.AutoPause.Action,
-		&c.AutoPause.CooldownMinutes, &triggered, &checked, &c.CreatedBy, &c.Revision, &created, &updated)
+		&c.AutoPause.CooldownMinutes, &triggered, &checked, &c.CreatedBy, &c.Revision, &created, &updated,
+		&ownID[0], &ownName[0], &ownID[1], &ownName[1], &ownID[2], &ownName[2])
 	if err != nil {
 		return c, err
 	}
@@ -69,6 +79,18 @@ func scanChannel(row scanner) (Channel, error) {
 	if rolloutID.Valid {
 		c.RolloutVersion = &rolloutID.Int64
 		c.RolloutVersionInfo = &capgo.VersionRef{ID: rolloutID.Int64, Name: rolloutName.String}
+	}
+	for i, id := range ownID {
+		if !id.Valid {
+			continue
+		}
+		if c.PlatformVersions == nil {
+			c.PlatformVersions = map[string]capgo.VersionRef{}
+		}
+		c.PlatformVersions[platforms[i]] = capgo.VersionRef{ID: id.Int64, Name: ownName[i].String}
+		if id.Int64 == 0 {
+			c.PlatformVersions[platforms[i]] = capgo.VersionRef{Name: capgo.Builtin}
+		}
 	}
 	c.RolloutPausedAt = fromNullMS(pausedAt)
 	c.AutoPause.TriggeredAt, c.AutoPause.CheckedAt = fromNullMS(triggered), fromNullMS(checked)
@@ -264,8 +286,43 @@ func (s *Store) apply(ctx context.Context, t *tx, publicKey string, row *Channel
 		actions = append(actions, action)
 	}
 
+	pinned, err := s.applyPlatforms(ctx, t, publicKey, row, c)
+	if err != nil {
+		return nil, err
+	}
+	actions = append(actions, pinned...)
 	rolled, err := s.applyRollout(ctx, t, publicKey, row, c)
 	return append(actions, rolled...), err
+}
+
+// applyPlatforms gives platforms bundles of their own or takes them away.
+func (s *Store) applyPlatforms(ctx context.Context, t *tx, publicKey string, row *Channel, c ChannelChange) (actions []string, err error) {
+	own := maps.Clone(row.PlatformVersions)
+	if own == nil {
+		own = map[string]capgo.VersionRef{}
+	}
+	for platform, name := range c.PlatformVersions {
+		if !slices.Contains(platforms[:], platform) {
+			return nil, failure.New(failure.Usage, "invalid_platform", "", "a platform is ios, android or electron", "")
+		}
+		if name == nil {
+			delete(own, platform)
+			continue
+		}
+		target, _, err := s.target(ctx, t, publicKey, c.AppID, name, nil)
+		if err != nil {
+			return nil, err
+		}
+		if target == nil {
+			target = &capgo.VersionRef{Name: capgo.Builtin}
+		}
+		own[platform] = *target
+	}
+	if !maps.Equal(own, row.PlatformVersions) {
+		actions = []string{"channel.platform"}
+	}
+	row.PlatformVersions = own
+	return actions, nil
 }
 
 func (s *Store) applyRollout(ctx context.Context, t *tx, publicKey string, row *Channel, c ChannelChange) (actions []string, err error) {
@@ -412,10 +469,25 @@ func described(action string, before, after Channel) (from, to string) {
 		return live(before.RolloutVersionInfo), live(after.Version)
 	case "rollout.percentage":
 		return percent(before), percent(after)
+	case "channel.platform":
+		return changedWords(platformsOf(before), platformsOf(after))
 	case "rollout.pause", "rollout.resume":
 		return "", live(after.RolloutVersionInfo)
 	}
 	return changedWords(settingsOf(before), settingsOf(after))
+}
+
+// platformsOf writes the platforms' own bundles as one line for the audit.
+func platformsOf(c Channel) string {
+	var words []string
+	for _, platform := range platforms {
+		name := "channel"
+		if own, ok := c.PlatformVersions[platform]; ok {
+			name = own.Name
+		}
+		words = append(words, platform+"="+name)
+	}
+	return strings.Join(words, " ")
 }
 
 // changedWords keeps the words that differ between two lines of equal length.
@@ -462,6 +534,12 @@ func (s *Store) writeChannel(ctx context.Context, t *tx, c Channel) error {
 		}
 		return &r.ID
 	}
+	own := func(platform int) *int64 {
+		if ref, ok := c.PlatformVersions[platforms[platform]]; ok {
+			return &ref.ID
+		}
+		return nil
+	}
 	ms := func(at *time.Time) *int64 {
 		if at == nil {
 			return nil
@@ -474,12 +552,12 @@ func (s *Store) writeChannel(ctx context.Context, t *tx, c Channel) error {
 		rollout_bundle_id = $13, rollout_id = $14, rollout_bps = $15, rollout_enabled = $16, rollout_paused_at = $17, rollout_pause_reason = $18,
 		rollout_cache_ttl = $19, auto_pause_enabled = $20, auto_pause_window_minutes = $21, auto_pause_rate_bps = $22, auto_pause_confidence = $23,
 		auto_pause_min_attempts = $24, auto_pause_min_failures = $25, auto_pause_action = $26, auto_pause_cooldown_minutes = $27,
-		revision = revision + 1, updated_at = $28 WHERE id = $29`,
+		revision = revision + 1, updated_at = $28, ios_bundle_id = $29, android_bundle_id = $30, electron_bundle_id = $31 WHERE id = $32`,
 		id(c.Version), c.Public, *c.IOS, *c.Android, *c.Electron, c.AllowDeviceSelfSet,
 		c.AllowEmulator, c.AllowDevice, c.AllowDev, c.AllowProd, string(c.DisableAutoUpdate), c.DisableAutoUpdateUnderNative,
 		id(c.RolloutVersionInfo), c.RolloutID, c.RolloutPercentageBps, c.RolloutEnabled, ms(c.RolloutPausedAt), c.RolloutPauseReason,
 		c.RolloutCacheTTL, c.AutoPause.Enabled, c.AutoPause.WindowMinutes, c.AutoPause.FailureRateBps, c.AutoPause.Confidence,
-		c.AutoPause.MinAttempts, c.AutoPause.MinFailures, c.AutoPause.Action, c.AutoPause.CooldownMinutes, s.ms(), c.ID)
+		c.AutoPause.MinAttempts, c.AutoPause.MinFailures, c.AutoPause.Action, c.AutoPause.CooldownMinutes, s.ms(), own(0), own(1), own(2), c.ID)
 }
 
 // DeleteChannel removes a channel with the overrides that point at it. Code

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -65,7 +67,7 @@ func conform(t *testing.T, open opener) {
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
-		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail},
+		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms}, {"delta files", testDeltaFiles},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -287,6 +289,89 @@ func testChannels(t *testing.T, open opener) {
 	ok(t, err)
 	if len(list) != 1 {
 		t.Fatalf("%d channels", len(list))
+	}
+}
+
+func testPlatforms(t *testing.T, open opener) {
+	s, _, raw := keyed(t, open)
+	ctx := t.Context()
+	for _, name := range []string{"1.1.0", "1.2.0", "1.3.0", "1.4.0"} {
+		_, err := s.AddBundle(ctx, "test", sealed(t, signer(), name))
+		ok(t, err)
+	}
+	point(t, s, "production", "1.1.0")
+	pin := func(platform string, name *string) (store.Channel, error) {
+		c, _, err := s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.PlatformVersions = map[string]*string{platform: name} }))
+		return c, err
+	}
+	hears := func(platform string) decide.Verdict {
+		t.Helper()
+		snapshot, err := s.Snapshot(ctx, app)
+		ok(t, err)
+		r := request(device(1))
+		r.Platform = platform
+		return decide.Update(snapshot, r)
+	}
+	second, third, wrong, builtin := "1.2.0", "1.3.0", "9.9.9", capgo.Builtin
+	_, err := pin("windows", &second)
+	code(t, err, "invalid_platform")
+	_, err = pin("ios", &wrong)
+	code(t, err, "cannot_find_version")
+	c, err := pin("ios", &second)
+	ok(t, err)
+	if c.PlatformVersions["ios"].Name != second || len(c.PlatformVersions) != 1 || c.Version.Name != "1.1.0" {
+		t.Fatalf("%+v", c)
+	}
+	if hears("ios").Answer.Version != second || hears("android").Answer.Version != "1.1.0" {
+		t.Fatal("the platform's bundle is not what it hears")
+	}
+	code(t, s.DeleteBundle(ctx, "test", app, second), "cannot_delete_linked_version")
+	// Neither a rollout nor its promotion nor another bundle of the channel moves it.
+	all, yes := 10000, true
+	for _, edit := range []func(*store.ChannelChange){
+		func(c *store.ChannelChange) { c.RolloutVersion, c.RolloutPercentageBps = &third, &all },
+		func(c *store.ChannelChange) { c.PromoteToStable = &yes },
+	} {
+		_, _, err := s.ChangeChannel(ctx, "test", change("production", edit))
+		ok(t, err)
+		if hears("ios").Answer.Version != second || hears("android").Answer.Version != third {
+			t.Fatal("a rollout reached the platform that has its own bundle")
+		}
+	}
+	_, err = pin("android", &builtin)
+	ok(t, err)
+	if v := hears("android"); v.Bundle != nil {
+		t.Fatalf("%+v", v)
+	}
+	c, err = pin("android", nil)
+	ok(t, err)
+	if _, own := c.PlatformVersions["android"]; own || hears("android").Answer.Version != third {
+		t.Fatalf("%+v", c)
+	}
+	// Only 1.1.0 and 1.4.0 are on no channel.
+	n, err := s.DeleteUnlinkedBundles(ctx, "test", app)
+	ok(t, err)
+	if n != 2 {
+		t.Fatalf("%d bundles were deleted", n)
+	}
+	list, err := s.Changes(ctx, store.ChangeFilter{AppID: app, Channel: "production"})
+	ok(t, err)
+	var said []string
+	for _, c := range list {
+		if c.Action == "channel.platform" {
+			said = append(said, c.From+" "+c.To)
+		}
+	}
+	if got := strings.Join(said, ", "); got != "android=builtin android=channel, android=channel android=builtin, ios=channel ios=1.2.0" {
+		t.Errorf("the audit says %s", got)
+	}
+	// A bundle of a platform is in use: what was done to its row is seen.
+	if _, err := raw.ExecContext(ctx, `UPDATE bundles SET checksum = checksum_v2, checksum_v3 = (SELECT checksum_v3 FROM bundles WHERE name = '1.3.0') WHERE name = '1.2.0'`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a tampered bundle of a platform is offered", func() bool { return hears("ios").Answer.URL == "" })
+	if s.Refused() != 1 {
+		t.Errorf("%d bundles are refused", s.Refused())
 	}
 }
 
@@ -1163,5 +1248,91 @@ func TestFaultOfTheDatabase(t *testing.T) {
 	}
 	if errors.Is(err, context.Canceled) {
 		t.Fatal("taken for a cancellation")
+	}
+}
+
+// delta gives signed files of a delta update.
+func delta(t *testing.T, key *rsa.PrivateKey, names ...string) (files []decide.ManifestFile) {
+	t.Helper()
+	for _, name := range names {
+		sum := sha256.Sum256([]byte(name))
+		v2, v3, err := bundle.SignChecksum(key, sum)
+		ok(t, err)
+		files = append(files, decide.ManifestFile{FileName: name, FileHash: hex.EncodeToString(sum[:]), FileHashV2: v2, FileHashV3: v3,
+			URL: "https://cdn.example.com/files/" + name, Size: 16, Own: true})
+	}
+	return files
+}
+
+// Delta files are kept with their bundle, verified with the key on record, and
+// held in memory only while a channel points at the bundle.
+func testDeltaFiles(t *testing.T, open opener) {
+	s, target, raw := keyed(t, open)
+	ctx := t.Context()
+	for name, files := range map[string][]decide.ManifestFile{
+		"another key":     delta(t, otherSigner(), "index.html"),
+		"another content": {{FileName: "index.html", FileHash: strings.Repeat("0", 64), FileHashV3: delta(t, signer(), "x")[0].FileHashV3}},
+		"not signed":      {{FileName: "index.html", FileHash: strings.Repeat("0", 64)}},
+	} {
+		b := sealed(t, signer(), "1.0.1")
+		b.Manifest = files
+		if _, err := s.AddBundle(ctx, "test", b); failure.CodeOf(err) != "bundle_unverified" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, version := range []string{"1.0.1", "1.0.2"} {
+		b := sealed(t, signer(), version)
+		b.Manifest = delta(t, signer(), "index.html", "app.js.br", version)
+		row, err := s.AddBundle(ctx, "test", b)
+		ok(t, err)
+		if row.ManifestCount != 3 {
+			t.Fatalf("%d files", row.ManifestCount)
+		}
+	}
+	list, err := s.Bundles(ctx, store.BundleFilter{AppID: app})
+	ok(t, err)
+	for _, b := range list {
+		if b.ManifestCount != 3 || b.Manifest != nil {
+			t.Fatalf("a list has %d files, says %d", len(b.Manifest), b.ManifestCount)
+		}
+	}
+	offered := func(s *store.Store, want int) {
+		t.Helper()
+		v := ask(t, s, device(1))
+		v.Locate(func(string) string { return "" })
+		if v.Reason != decide.ReasonOffered || len(v.Answer.Manifest) != want {
+			t.Fatalf("%s with %d files, want %d", v.Reason, len(v.Answer.Manifest), want)
+		}
+		for _, f := range v.Answer.Manifest {
+			if len(f.FileHash) != 512 || f.DownloadURL != "https://cdn.example.com/files/"+f.FileName {
+				t.Fatalf("%+v", f)
+			}
+		}
+	}
+	held := func(want int) {
+		t.Helper()
+		snapshot, err := s.Snapshot(ctx, app)
+		ok(t, err)
+		n := 0
+		for _, b := range snapshot.Bundles {
+			n += len(b.Manifest)
+		}
+		if n != want {
+			t.Fatalf("%d files in memory, want %d", n, want)
+		}
+	}
+	held(0)
+	point(t, s, "production", "1.0.1")
+	offered(s, 3)
+	held(3)
+	point(t, s, "production", "1.0.2")
+	offered(s, 3)
+	held(3)
+	offered(start(t, target, store.Options{}), 3)
+	// An edited hash withholds the bundle.
+	_, err = raw.ExecContext(ctx, `UPDATE bundles SET manifest = REPLACE(manifest, '"FileHashV3":"', '"FileHashV3":"0') WHERE name = '1.0.2'`)
+	ok(t, err)
+	if v := ask(t, start(t, target, store.Options{}), device(1)); v.Reason == decide.ReasonOffered {
+		t.Fatal("an edited manifest is served")
 	}
 }

@@ -151,6 +151,9 @@ func (s *Store) read(ctx context.Context, appID string) (*snapshot, error) {
 		d := decideChannel(c)
 		app.Channels = append(app.Channels, d)
 		inUse[d.BundleID] = true
+		for _, id := range d.PlatformBundles {
+			inUse[id] = true
+		}
 		if d.Rollout != nil {
 			inUse[d.Rollout.BundleID] = true
 		}
@@ -236,6 +239,12 @@ func decideChannel(c Channel) *decide.Channel {
 	}
 	if c.Version != nil {
 		d.BundleID = c.Version.ID
+	}
+	if len(c.PlatformVersions) > 0 {
+		d.PlatformBundles = map[string]int64{}
+		for platform, own := range c.PlatformVersions {
+			d.PlatformBundles[platform] = own.ID
+		}
 	}
 	if c.RolloutVersion != nil {
 		d.Rollout = &decide.Rollout{
