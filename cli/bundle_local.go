@@ -278,17 +278,32 @@ type encryptResult struct {
 
 func newBundleEncrypt(c *Command) *cobra.Command {
 	var key privateFlags
-	dir, format := ".", ""
+	dir, format, scheme := ".", "", ""
 	cmd := &cobra.Command{
 		Use:   "encrypt ZIP [CHECKSUM]",
 		Short: "Encrypt and sign a zip",
 		Long: `Encrypt and sign a zip. It is checked first: an archive that some device reads
-differently is refused. A CHECKSUM, when given, must be that of the zip.`,
+differently is refused. A CHECKSUM, when given, must be that of the zip.
+
+With --format v1 the zip is encrypted for apps of the first scheme, to the public half of
+the key that they carry (.capgo_key.pub). That hides it and vouches for nothing.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := isV1(scheme)
+			if err != nil {
+				return err
+			}
+			if old {
+				p, err := nearProject(cmd.Context(), dir)
+				if err != nil {
+					return err
+				}
+				return c.encryptV1(cmd.Context(), key, p, args)
+			}
 			return c.bundleEncrypt(cmd.Context(), key, dir, format, args)
 		},
 	}
+	formatFlag(cmd, &scheme)
 	cmd.Flags().StringVar(&dir, "project", ".", "folder of the Capacitor project")
 	key.add(cmd)
 	cmd.Flags().StringVar(&format, "checksum-format", "", "v3 or v2 (default: by the installed plugin)")
@@ -500,15 +515,27 @@ type decryptResult struct {
 
 func newBundleDecrypt(c *Command) *cobra.Command {
 	var key publicFlags
-	checksum, dir := "", "."
+	checksum, dir, scheme := "", ".", ""
 	cmd := &cobra.Command{
 		Use:   "decrypt ZIP IVSESSIONKEY",
 		Short: "Decrypt a sealed bundle, and verify it",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := isV1(scheme)
+			if err != nil {
+				return err
+			}
+			if old {
+				p, err := nearProject(cmd.Context(), dir)
+				if err != nil {
+					return err
+				}
+				return c.decryptV1(cmd.Context(), key, p, checksum, args)
+			}
 			return c.bundleDecrypt(cmd.Context(), key, dir, checksum, args)
 		},
 	}
+	formatFlag(cmd, &scheme)
 	key.add(cmd)
 	cmd.Flags().StringVar(&dir, "project", ".", "folder of the Capacitor project")
 	cmd.Flags().StringVar(&checksum, "checksum", "", "checksum that the bundle must have, signed or plain")

@@ -101,6 +101,7 @@ func newUpload(c *Command) *cobra.Command {
 	var (
 		flags    releaseFlags
 		external release.External
+		scheme   string
 	)
 	command := &cobra.Command{
 		Use:   "upload [APPID]",
@@ -113,6 +114,15 @@ decrypted and proven first, and a signed checksum that is not given is made from
 			ctx := cmd.Context()
 			if len(args) == 1 {
 				flags.request.AppID = args[0]
+			}
+			if old, err := isV1(scheme); err != nil {
+				return err
+			} else if old {
+				if external.URL != "" {
+					return failure.New(failure.Usage, "usage", "", "--external does not go with --format v1", "leave out --external: the bundle is packed, encrypted and uploaded")
+				}
+				flags.request.NoChannel = flags.request.Channel == ""
+				return c.uploadV1(ctx, &flags)
 			}
 			w, err := c.workspace(ctx, &flags.workspace)
 			if err != nil {
@@ -133,6 +143,7 @@ decrypted and proven first, and a signed checksum that is not given is made from
 		},
 	}
 	flags.add(command)
+	formatFlag(command, &scheme)
 	f := command.Flags()
 	f.StringVar(&external.URL, "external", "", "address of an object that is uploaded already")
 	f.StringVar(&external.SessionKey, "iv-session-key", "", "what bundle encrypt printed for it")

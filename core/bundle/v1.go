@@ -10,7 +10,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"hash/crc32"
 	"io"
+	"strings"
 
 	"capstan/core/failure"
 )
@@ -76,4 +78,27 @@ func RecoverSessionKeyV1(app crypto.Decrypter, s string) (iv, key []byte, err er
 		return nil, nil, failure.New(failure.Verification, "session_key_refused", "read session key", "it was not made for this key", "")
 	}
 	return iv, key, nil
+}
+
+// Opened is what decrypting a bundle of the first scheme tells about the zip.
+// Nobody signed either sum.
+type Opened struct {
+	SHA256, CRC32 string // hex
+	Size          int64  // bytes
+}
+
+// Has reports whether a checksum, CRC-32 or SHA-256 in hex, is the zip's.
+func (o Opened) Has(checksum string) bool {
+	return strings.EqualFold(checksum, o.CRC32) || strings.EqualFold(checksum, o.SHA256)
+}
+
+// OpenV1 is DecryptWith that also gives the CRC-32, which is the checksum that
+// the first scheme has.
+func OpenV1(ctx context.Context, sealed io.Reader, w io.Writer, iv, key []byte) (Opened, error) {
+	crc := crc32.NewIEEE()
+	sum, size, err := DecryptWith(ctx, sealed, io.MultiWriter(w, crc), iv, key)
+	if err != nil {
+		return Opened{}, err
+	}
+	return Opened{SHA256: hex.EncodeToString(sum[:]), CRC32: hex.EncodeToString(crc.Sum(nil)), Size: size}, nil
 }

@@ -464,7 +464,8 @@ func (r *Ring) Find(ctx context.Context, query string) (Record, error) {
 }
 
 // current is the key that seals an app's new bundles: the one its rotation
-// says, else the newest that is not retired. known is sorted, newest first.
+// says, else the newest that is not retired. Keys of the first scheme, which
+// every app carries, never sign. known is sorted, newest first.
 func (r *Ring) current(appID string, known []Record) (Record, bool, error) {
 	c, err := r.index.read()
 	if err != nil {
@@ -472,7 +473,7 @@ func (r *Ring) current(appID string, known []Record) (Record, bool, error) {
 	}
 	rotation, rotating := c.Rotations[appID]
 	for _, rec := range known {
-		if rec.AppID != appID || rec.Retired {
+		if rec.AppID != appID || rec.Retired || rec.Scheme == V1 {
 			continue
 		}
 		if rotating && rec.KeyID != rotation.SealingKey() {
@@ -517,6 +518,10 @@ func (r *Ring) Signer(ctx context.Context, keyID string) (crypto.Signer, error) 
 
 // SignerOf is Signer for a record at hand.
 func (r *Ring) SignerOf(ctx context.Context, rec Record) (crypto.Signer, error) {
+	if rec.Scheme == V1 {
+		return nil, failure.Newf(failure.Usage, "key_scheme", "open key", "make a pair for the second scheme with capstan key create; --format v1 uses this one",
+			"key %s is of the first scheme, whose private half is in every app: its signature would prove nothing", rec.KeyID)
+	}
 	store, err := r.store(rec)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -32,4 +34,18 @@ func UnwrapV1(private *rsa.PrivateKey, wrapped []byte) ([]byte, error) {
 		return nil, failure.New(failure.Verification, "session_key_malformed", op, "the session key does not belong to this key, or is damaged", "")
 	}
 	return session, nil
+}
+
+// DecrypterV1 opens the private half of a first-scheme key for reading bundles,
+// as the app does. Such a key never signs.
+func (r *Ring) DecrypterV1(ctx context.Context, rec Record) (crypto.Decrypter, error) {
+	const op = "open key"
+	if rec.Scheme != V1 {
+		return nil, failure.Newf(failure.Usage, "key_scheme", op, "bundles of the second scheme are opened with the public half", "key %s is not of the first scheme", rec.KeyID)
+	}
+	store, err := r.store(rec)
+	if err != nil {
+		return nil, err
+	}
+	return r.open(ctx, store, rec)
 }

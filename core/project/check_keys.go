@@ -19,8 +19,7 @@ import (
 func checkPublicKey(_ context.Context, p *Project) []Finding {
 	var found []Finding
 	if p.PrivateKey {
-		found = append(found, Finding{Code: "private_key_in_config", Level: Block,
-			Text: "the config carries a private key: everybody who has the app can make bundles for it", Hint: "make a key pair with: capstan key create, ship the public half, and remove privateKey"})
+		found = append(found, p.firstScheme())
 	}
 	if p.PublicKey == "" {
 		return append(found, Finding{Code: "public_key_missing", Level: Warn,
@@ -36,6 +35,27 @@ func checkPublicKey(_ context.Context, p *Project) []Finding {
 		}
 	}
 	return orOK(found, "public_key", "publicKey is an RSA key of 2048 bits")
+}
+
+// firstScheme explains where an app with a private key in its config stands,
+// and the way from there to the second scheme.
+func (p *Project) firstScheme() Finding {
+	f := Finding{Code: "private_key_in_config", Level: Block,
+		Text: "the config carries a private key (the first scheme): everybody who has the app can read its bundles and make others that it accepts"}
+	const ship = "then npx cap sync, ship a native build, and give the apps that are out a channel of their own with bundles from --format v1 until they are gone"
+	switch {
+	case p.PluginVersion == "":
+		f.Hint = "make a pair with capstan key create, run capstan key delete_old, " + ship
+	case !readsV2(p.PluginVersion):
+		f.Hint = "plugin " + p.PluginVersion + " reads nothing newer: update it (6.1.18, 7.0.2 or later in its major), make a pair with capstan key create, run capstan key delete_old, " + ship
+	case p.ReadsV1():
+		f.Text += "; while it is there plugin " + p.PluginVersion + " opens no bundle of the second scheme"
+		f.Hint = "make a pair with capstan key create, run capstan key delete_old, " + ship
+	default:
+		f.Text += "; plugin " + p.PluginVersion + " does not read it any more"
+		f.Hint = "run capstan key delete_old; make a pair with capstan key create if the config has no publicKey"
+	}
+	return f
 }
 
 // keyFolders are where the Capgo CLI puts its key files: the folder it runs in.

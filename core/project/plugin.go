@@ -164,3 +164,41 @@ func (p *Project) installed() bool {
 	}
 	return false
 }
+
+// ReadsV1 reports whether the app opens bundles of the first encryption scheme:
+// plugins up to 5.9.5, 6.1.17 and 7.0.1 always do, 6.1.18 to 6.27 where the
+// config has a privateKey. False when the version is not known.
+func (p *Project) ReadsV1() bool { return readsV1(p.PluginVersion, p.PrivateKey) }
+
+func readsV1(version string, privateKey bool) bool {
+	v, err := semver.StrictNewVersion(version)
+	if err != nil {
+		return false
+	}
+	upTo := func(last string) bool { return !v.GreaterThan(semver.MustParse(last)) }
+	switch v.Major() {
+	case 6:
+		return upTo("6.1.17") || privateKey && upTo("6.27.99999")
+	case 7:
+		return upTo("7.0.1")
+	}
+	return upTo("5.9.5")
+}
+
+// readsV2 reports whether the plugin opens bundles of the second scheme when
+// the config has a publicKey and no privateKey.
+func readsV2(version string) bool {
+	v, err := semver.StrictNewVersion(version)
+	if err != nil {
+		return false
+	}
+	switch v.Major() {
+	case 6:
+		return !v.LessThan(semver.MustParse("6.1.18"))
+	case 7:
+		return !v.LessThan(semver.MustParse("7.0.2"))
+	case 5:
+		return !v.LessThan(semver.MustParse("5.43.0"))
+	}
+	return v.Major() >= 8
+}

@@ -50,3 +50,19 @@ func CapgoCLI(t testing.TB) string {
 	}
 	return script
 }
+
+// CapgoCLIV1 is CapgoCLI for 3.14.65, the last release whose bundles are of the
+// first encryption scheme; CAPSTAN_CAPGO_CLI_V1 names its folder.
+func CapgoCLIV1(t testing.TB) string {
+	t.Helper()
+	const how = "npm install --ignore-scripts @capgo/cli@3.14.65 in a folder and set CAPSTAN_CAPGO_CLI_V1 to it"
+	dir := os.Getenv("CAPSTAN_CAPGO_CLI_V1")
+	if dir == "" {
+		Missing(t, "the Capgo CLI of the first scheme", how)
+	}
+	script := dir + "/node_modules/.bin/capgo"
+	if _, err := os.Stat(script); err != nil {
+		Missing(t, "the Capgo CLI of the first scheme", how)
+	}
+	return script
+}
