@@ -55,6 +55,9 @@ func consoleOn(ctx context.Context, start cli.ConsoleStart) (workspace.Config, c
 			}
 			return examples.SetVersion(box.ProjectDir, version)
 		}}
+		if box.Server != nil {
+			options.Server = connect.InProcess{Server: box.Server, Version: cli.Version(), DataDir: box.ServerDir}
+		}
 		return box.Workspace(), options, nil
 	}
 	target, err := profile.Resolve(ctx, start.Dir, start.Profile, profile.Flags{})

@@ -166,7 +166,8 @@ func openSandbox(dir string) (*Sandbox, error) {
 // startServer binds the port of the earlier runs, so that what devices and
 // bundles remember stays true; any other when it is taken.
 func (b *Sandbox) startServer() (*server.Server, error) {
-	config := server.Config{DataDir: filepath.Join(b.Dir, "server"), Version: Version()}
+	b.ServerDir = filepath.Join(b.Dir, "server")
+	config := server.Config{DataDir: b.ServerDir, Version: Version()}
 	portFile := filepath.Join(b.Dir, "port")
 	var srv *server.Server
 	err := error(errors.New("no earlier port"))
@@ -183,7 +184,7 @@ func (b *Sandbox) startServer() (*server.Server, error) {
 			return nil, err
 		}
 	}
-	b.ServerURL, b.PublicURL = srv.URL(), srv.URL()
+	b.Server, b.ServerURL, b.PublicURL = srv, srv.URL(), srv.URL()
 	b.StorageURL = "capstan+" + srv.URL()
 	_, port, err := net.SplitHostPort(srv.Addr().String())
 	if err == nil {

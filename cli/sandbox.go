@@ -1,5 +1,7 @@
 package cli
 
+import "capstan/server"
+
 // Sandbox is what capstan demo starts: a server on loopback, folder storage and
 // the sample app, all below Dir.
 type Sandbox struct {
@@ -10,5 +12,8 @@ type Sandbox struct {
 	StorageURL string // file:// URL of the folder that the server serves
 	PublicURL  string // base URL under which that folder is public
 	AppID      string
-	Channel    string
+	// Server runs in this process; ServerDir is its data.
+	Server    *server.Server
+	ServerDir string
+	Channel   string
 }

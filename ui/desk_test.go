@@ -34,6 +34,7 @@ type desk struct {
 	slow     time.Duration // of every read
 	down     error         // of every read
 	prepare  func(ctx context.Context, emit func(release.Event)) error
+	local    bool // the server is on loopback
 	block    bool // the folder is not a build
 	nextID   int64
 	resumed  string // id of the release that was continued
@@ -364,12 +365,16 @@ func (d *desk) Prepare(ctx context.Context, q views.ReleaseRequest, emit func(re
 			q.Version, q.Channel = u.Version, u.Channel
 		}
 	}
-	p := views.Prepared{ID: "r1", AppID: q.AppID, Version: q.Version, Channel: q.Channel, Live: capgo.Builtin, Size: 3_391_488, Files: 214, Checksum: strings.Repeat("9f3c", 16), KeyID: q.KeyID, URL: "http://127.0.0.1:8087/files/x.zip"}
+	p := views.Prepared{ID: "r1", AppID: q.AppID, Version: q.Version, Channel: q.Channel, Live: capgo.Builtin, Size: 3_391_488, Files: 214, Checksum: strings.Repeat("9f3c", 16), KeyID: q.KeyID, URL: "http://127.0.0.1:8087/files/x.zip",
+		Proof: []views.Proof{
+			{Plugin: "8.51.23", Platform: "android", Form: "v3", Offered: true, Installed: true}, {Plugin: "8.51.23", Platform: "ios", Form: "v3", Offered: true, Installed: true},
+			{Plugin: "8.40.3", Platform: "android", Form: "v3", Offered: true, Installed: true}, {Plugin: "8.40.3", Platform: "ios", Form: "v3", Offered: true, Installed: true},
+			{Plugin: "5.3.1", Platform: "android", Form: "v2"}, {Plugin: "5.3.1", Platform: "ios", Form: "v2"}}}
 	for _, c := range d.channels {
 		if c.Name == q.Channel && c.Version != nil {
 			p.Live, p.Revision, p.MinNative = c.Version.Name, c.Revision, "2.0.0"
-			p.Diff = &views.Diff{From: p.Live, To: p.Version, Added: 3, Removed: 1, Changed: 12, BytesBefore: 3_240_000, BytesAfter: 3_390_000, NewOrigins: []string{"cdn.example.net"},
-				Files: []views.DiffFile{{Path: "assets/vendor-4f1c.js", Before: 812_000, After: 934_000}, {Path: "assets/map/tiles-europe.json", Before: -1, After: 61_000}, {Path: "assets/old-logo.svg", Before: 9_000, After: -1}}}
+			diff := sampleDiff(p.Live, p.Version)
+			p.Diff = &diff
 		}
 	}
 	d.bundles = append([]capgo.Bundle{{ID: d.id(), AppID: app, Name: q.Version, SessionKey: "x", KeyID: q.KeyID, ObjectSize: p.Size, CreatedAt: time.Now()}}, d.bundles...)
@@ -450,6 +455,24 @@ func (d *desk) Promote(ctx context.Context, p views.Prepared, emit func(release.
 	emit(release.Event{Time: time.Now(), Stage: release.StagePromote, Kind: release.EventFinished})
 	return release.Result{ID: p.ID, App: p.AppID, Version: p.Version, Channel: p.Channel, Previous: p.Live, Checksum: p.Checksum, KeyID: p.KeyID, Size: p.Size, Files: p.Files, Device: &release.DeviceResult{Installed: true, PluginVersion: "8.51.23"}}, nil
 }
+
+func (d *desk) Files(ctx context.Context, _, name string) (views.Inventory, error) {
+	return get(ctx, d, func() views.Inventory {
+		return views.Inventory{Name: name, Bytes: 1_043_000, Origins: []string{"https://api.example.com"}, Files: []views.File{
+			{Path: "assets/icons/logo.svg", Bytes: 9_000, Packed: 2_100}, {Path: "assets/main-88d1.js", Bytes: 98_000, Packed: 31_000},
+			{Path: "assets/vendor-4f1c.js", Bytes: 934_000, Packed: 288_000}, {Path: "index.html", Bytes: 2_000, Packed: 800}}}
+	})
+}
+func (d *desk) Compare(ctx context.Context, _, from, to string) (views.Diff, error) {
+	return get(ctx, d, func() views.Diff { return sampleDiff(from, to) })
+}
+
+func sampleDiff(from, to string) views.Diff {
+	return views.Diff{From: from, To: to, Added: 3, Removed: 1, Changed: 12, Same: 198, BytesBefore: 3_240_000, BytesAfter: 3_390_000, DeltaBytes: 412_000, NewOrigins: []string{"https://cdn.example.net"},
+		Files: []views.DiffFile{{Path: "assets/vendor-4f1c.js", Before: 812_000, After: 934_000}, {Path: "assets/map/tiles-europe.json", Before: -1, After: 61_000}, {Path: "assets/old-logo.svg", Before: 9_000, After: -1},
+			{Path: "assets/main-88d1.js", Before: 94_000, After: 98_000}, {Path: "index.html", Before: 1_900, After: 2_000}}}
+}
+
 func (d *desk) Unfinished(ctx context.Context, _ string) ([]views.Unfinished, error) {
 	return get(ctx, d, func() []views.Unfinished { return slices.Clone(d.open) })
 }
@@ -476,7 +499,11 @@ func (d *desk) Status(ctx context.Context) (views.ServerStatus, error) {
 		for i := range 60 {
 			rps = append(rps, float64((i*i*7)%23)+float64(i)/4)
 		}
-		return views.ServerStatus{Version: "0.3.0", Address: "http://127.0.0.1:8087", PublicURL: "http://192.168.1.20:8087", DataDir: "/home/maria/.local/share/capstan/server", Started: d.began.Add(-3 * time.Hour), Requests: rps, Total: 48_211, Devices: 12_480,
+		public := "http://192.168.1.20:8087"
+		if d.local {
+			public = "http://127.0.0.1:8087"
+		}
+		return views.ServerStatus{Version: "0.3.0", Address: "http://127.0.0.1:8087", PublicURL: public, LocalOnly: d.local, DataDir: "/home/maria/.local/share/capstan/server", Started: d.began.Add(-3 * time.Hour), Requests: rps, Total: 48_211, Devices: 12_480,
 			Log: []string{"10:31:58 POST /updates 200 0.8 ms up_to_date", "10:31:58 POST /updates 200 0.7 ms offered 2.5.0", "10:31:59 GET /files/com.example.notes/2.5.0 206 3.2 MiB", "10:32:01 POST /stats 200 set 2.5.0"}}
 	})
 }
@@ -494,6 +521,7 @@ var (
 	_ views.Keys     = (*desk)(nil)
 	_ views.Releases = (*desk)(nil)
 	_ views.Folders  = (*desk)(nil)
+	_ views.Contents = (*desk)(nil)
 	_ views.Prober   = (*desk)(nil)
 	_ views.Project  = (*desk)(nil)
 	_ views.Server   = (*desk)(nil)
@@ -502,7 +530,7 @@ var (
 // options open the console on a desk.
 func (d *desk) options() Options {
 	return Options{
-		Services: views.Services{Registry: d, Keys: d, Releases: d, Folders: d, Prober: d, Project: d, Server: d,
+		Services: views.Services{Registry: d, Keys: d, Releases: d, Folders: d, Contents: d, Prober: d, Project: d, Server: d,
 			Preferences: &memoryPreferences{views.Settings{Profile: "work", Profiles: []views.Profile{{Name: "work", Server: "https://updates.example.com", Storage: "s3://releases", Channel: "production"}, {Name: "local", Server: "http://127.0.0.1:8087", Storage: "capstan+http://127.0.0.1:8087", Channel: "beta"}}}}},
 		Facts: views.Facts{AppID: app, AppName: "Notes", WebDir: "/home/maria/notes/dist", Root: "/home/maria/notes", Channel: "production", PluginVersion: "8.51.23", NativeVersion: "2.1.0", ServerURL: "https://updates.example.com", Production: "production"},
 	}

@@ -64,6 +64,7 @@ var shots = []struct {
 		term.Press("?", "esc")
 	}},
 	{name: "release-promote", w: 100, h: 30, script: func(term *tuitest.Terminal) { toPromote(term) }},
+	{name: "release-details", w: 80, h: 24, script: func(term *tuitest.Terminal) { toPromote(term); term.Press("d") }},
 	{name: "release-confirm", w: 80, h: 24, script: func(term *tuitest.Terminal) {
 		toPromote(term)
 		term.Press("enter")
@@ -86,6 +87,18 @@ var shots = []struct {
 		term.Press("down", "enter")
 		term.Wait(time.Second)
 	}},
+	{name: "bundles-diff", w: 120, h: 40, light: true, script: func(term *tuitest.Terminal) {
+		term.Press("3")
+		term.Wait(time.Second)
+		term.Press("d", "down", "enter")
+		term.Wait(time.Second)
+	}},
+	{name: "bundles-files", w: 80, h: 24, script: func(term *tuitest.Terminal) {
+		term.Press("3")
+		term.Wait(time.Second)
+		term.Press("f")
+		term.Wait(time.Second)
+	}},
 	{name: "device", w: 120, h: 40, script: func(term *tuitest.Terminal) { toDevice(term) }},
 	{name: "device-80", w: 80, h: 24, script: func(term *tuitest.Terminal) { toDevice(term) }},
 	{name: "devices", w: 120, h: 40, light: true, script: func(term *tuitest.Terminal) { term.Press("4"); term.Wait(time.Second) }},
@@ -93,6 +106,8 @@ var shots = []struct {
 	{name: "activity", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("6"); term.Wait(time.Second) }},
 	{name: "keys", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("7"); term.Wait(time.Second) }},
 	{name: "server", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("8"); term.Wait(time.Second) }},
+	{name: "server-mono", w: 100, h: 30, light: true, set: func(o *Options, _ *desk) { o.NoColor = true }, script: func(term *tuitest.Terminal) { term.Press("8"); term.Wait(time.Second) }},
+	{name: "server-local", w: 80, h: 24, set: func(_ *Options, d *desk) { d.local = true }, script: func(term *tuitest.Terminal) { term.Press("8"); term.Wait(time.Second) }},
 	{name: "settings", w: 80, h: 24, script: func(term *tuitest.Terminal) { term.Press("9"); term.Wait(time.Second) }},
 	{name: "setup", w: 80, h: 24, script: func(term *tuitest.Terminal) { term.Press("s"); term.Wait(time.Second) }},
 	{name: "help", w: 100, h: 30, script: func(term *tuitest.Terminal) { term.Press("?") }},

@@ -35,6 +35,7 @@ func Services(w *workspace.Workspace, o Options) (views.Services, error) {
 		Keys:     ring{w.Keys},
 		Releases: &releases{workspace: w, options: o},
 		Folders:  folders{w.Journals},
+		Contents: newContents(w),
 		Prober:   prober{w},
 		Server:   o.Server,
 	}

@@ -78,6 +78,14 @@ func (r *releases) prepared(result release.Result, err error) (views.Prepared, e
 	if state.Preflight != nil {
 		p.Live, p.Revision = state.Preflight.Live, state.Preflight.Revision
 	}
+	if state.Proved != nil {
+		for _, v := range state.Proved.Verdicts {
+			p.Proof = append(p.Proof, views.Proof{
+				Plugin: v.PluginVersion, Platform: v.Platform, Delta: v.Delta, Form: string(v.Form),
+				Offered: v.Offered, Installed: v.Installed, Code: v.Code, Reason: v.Reason,
+			})
+		}
+	}
 	return p, nil
 }
 

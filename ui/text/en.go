@@ -170,6 +170,9 @@ var english = Strings{
 	HelpComplete:      "complete",
 	HelpChoose:        "choose",
 	HelpField:         "version, channel",
+	HelpDetails:       "details",
+	HelpFiles:         "files",
+	HelpCompare:       "compare",
 
 	// Keys in the help screen and the palette
 	LongOpenChannel:   "Open the channel",
@@ -216,6 +219,9 @@ var english = Strings{
 	LongCopyVerdict:   "Copy the verdict as one sentence",
 	LongCopyAddress:   "Copy the server's address",
 	LongChangeSetting: "Next value of the chosen setting",
+	LongDetails:       "What changes, file by file, and who installed it",
+	LongFiles:         "List the files of this bundle",
+	LongCompare:       "Compare this bundle with another, file by file",
 
 	// What was copied
 	WhatVersion:   "version",
@@ -248,6 +254,8 @@ var english = Strings{
 	WhyNoVersion:     "a release needs a version",
 	WhyNotSemver:     "use three numbers, like 1.4.0",
 	WhyVersionExists: "%s exists already",
+	WhyNoContents:    "bundles cannot be looked into here",
+	WhyOneBundle:     "there is no other bundle to compare with",
 
 	// Board
 	Adoption:           "adoption",
@@ -347,6 +355,17 @@ var english = Strings{
 	IsLive:            "%s is live on %s",
 	DeviceTook:        "a device with plugin %s took %s at its next check",
 	DeviceRefused:     "a device with plugin %s did not take it: %s",
+	ComparingWith:     "comparing with %s…",
+	CannotCompare:     "cannot be compared with %s: %s",
+	DetailsTitle:      "%s in detail",
+	ProofTitle:        "What each plugin did with it",
+	ProofNotOffered:   "not offered",
+	ProofForm:         "checksum %s",
+	DiffTitle:         "From %s to %s",
+	NothingChanged:    "the same files",
+	NativeLabel:       "Native calls",
+	DeltaOf:           "about %s as a delta update",
+	SameFiles:         "%s unchanged",
 
 	// Channel
 	Timeline:         "Timeline",
@@ -442,6 +461,9 @@ var english = Strings{
 	CleanupWhat:   "%s bundles, %s in storage, are deleted:",
 	CleanupKeeps:  "No channel points at them, no device runs them, and they are not among the newest %d.",
 	CleanedUp:     "%s bundles deleted",
+	FilesTitle:    "Files of %s",
+	CompareWith:   "Compare %s with…",
+	FilesSum:      "%s · %s unpacked",
 
 	// Devices
 	NoDevices:        "No devices yet",
@@ -529,6 +551,9 @@ var english = Strings{
 	ScanMe:        "for the phone",
 	CanDo:         "It can",
 	CapgoOnly:     "It speaks Capgo's API. History, explanations and figures come only from capstan's own server.",
+	LocalOnlyNote: "Only this machine reaches it: simulators do, phones do not.",
+	LocalOnlyHow:  "For phones: capstan serve --public-url https://…",
+	KnownDevices:  "%s known",
 
 	// Settings
 	LooksTitle:    "Looks",

@@ -170,6 +170,9 @@ var spanish = Strings{
 	HelpComplete:      "completar",
 	HelpChoose:        "elegir",
 	HelpField:         "versión, canal",
+	HelpDetails:       "detalles",
+	HelpFiles:         "archivos",
+	HelpCompare:       "comparar",
 
 	// Keys in the help screen and the palette
 	LongOpenChannel:   "Abrir el canal",
@@ -216,6 +219,9 @@ var spanish = Strings{
 	LongCopyVerdict:   "Copiar el veredicto en una frase",
 	LongCopyAddress:   "Copiar la dirección del servidor",
 	LongChangeSetting: "Siguiente valor del ajuste elegido",
+	LongDetails:       "Qué cambia, archivo a archivo, y quién lo instaló",
+	LongFiles:         "Mostrar los archivos de este bundle",
+	LongCompare:       "Comparar este bundle con otro, archivo a archivo",
 
 	// What was copied
 	WhatVersion:   "versión",
@@ -248,6 +254,8 @@ var spanish = Strings{
 	WhyNoVersion:     "hace falta una versión",
 	WhyNotSemver:     "use tres números, como 1.4.0",
 	WhyVersionExists: "%s ya existe",
+	WhyNoContents:    "aquí no se puede mirar dentro de los bundles",
+	WhyOneBundle:     "no hay otro bundle con el que comparar",
 
 	// Board
 	Adoption:           "adopción",
@@ -347,6 +355,17 @@ var spanish = Strings{
 	IsLive:            "%s está activo en %s",
 	DeviceTook:        "un dispositivo con plugin %s tomó %s en su consulta",
 	DeviceRefused:     "un dispositivo con plugin %s no lo tomó: %s",
+	ComparingWith:     "comparando con %s…",
+	CannotCompare:     "no se puede comparar con %s: %s",
+	DetailsTitle:      "%s en detalle",
+	ProofTitle:        "Qué hizo cada plugin con él",
+	ProofNotOffered:   "no se le ofrece",
+	ProofForm:         "checksum %s",
+	DiffTitle:         "De %s a %s",
+	NothingChanged:    "los mismos archivos",
+	NativeLabel:       "Llama nativo",
+	DeltaOf:           "unos %s como actualización delta",
+	SameFiles:         "%s sin cambios",
 
 	// Channel
 	Timeline:         "Historial",
@@ -442,6 +461,9 @@ var spanish = Strings{
 	CleanupWhat:   "se borran %s paquetes, %s en el almacén:",
 	CleanupKeeps:  "Ningún canal apunta a ellos, nadie los ejecuta y no están entre los %d más nuevos.",
 	CleanedUp:     "%s paquetes borrados",
+	FilesTitle:    "Archivos de %s",
+	CompareWith:   "Comparar %s con…",
+	FilesSum:      "%s · %s sin comprimir",
 
 	// Devices
 	NoDevices:        "Aún no hay dispositivos",
@@ -529,6 +551,9 @@ var spanish = Strings{
 	ScanMe:        "para el móvil",
 	CanDo:         "Puede",
 	CapgoOnly:     "Habla la API de Capgo. Historial, explicaciones y cifras solo las da el servidor de capstan.",
+	LocalOnlyNote: "Solo llega esta máquina: simuladores sí, teléfonos no.",
+	LocalOnlyHow:  "Para teléfonos: capstan serve --public-url https://…",
+	KnownDevices:  "%s conocidos",
 
 	// Settings
 	LooksTitle:    "Aspecto",

@@ -36,6 +36,7 @@ type Strings struct {
 	HelpAnother, HelpWriteKey, HelpPrevious, HelpRollout, HelpShare, HelpPause, HelpResume, HelpDisable, HelpRollBack        string
 	HelpToAll, HelpChange, HelpProbe, HelpUndo, HelpPane, HelpDelete, HelpCleanup, HelpDetail, HelpSort, HelpWhy, HelpLookUp string
 	HelpForce, HelpClear, HelpNewKey, HelpComplete, HelpChoose, HelpField                                                    string
+	HelpDetails, HelpFiles, HelpCompare                                                                                      string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -44,6 +45,7 @@ type Strings struct {
 	LongDelete, LongCleanup, LongDetail, LongSort, LongWhy, LongLookUp, LongForce, LongClear, LongNewKey, LongWriteKey string
 	LongCopyLive, LongCopyVersion, LongCopyChecksum, LongCopyKey, LongCopyKeyID, LongCopyID, LongCopyVerdict           string
 	LongCopyAddress, LongChangeSetting                                                                                 string
+	LongDetails, LongFiles, LongCompare                                                                                string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -52,6 +54,7 @@ type Strings struct {
 	WhyNoChannel, WhyNoUnfinished, WhyBusy, WhyNoBundles, WhyNoDevice, WhyNoKey, WhyNoPrevious, WhyNoRollout, WhyRolloutRuns string
 	WhyNoProbe, WhyNoProject, WhyNoEdit, WhyWritten, WhyNoUndo, WhyNoOverride, WhyNothingUnused, WhyMakingKey                string
 	WhyLooking, WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                     string
+	WhyNoContents, WhyOneBundle                                                                                              string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
@@ -67,6 +70,8 @@ type Strings struct {
 	PromoteFromTo, PromoteUndo, LiveLabel, BeforeLabel, BundleLabel, DevicesLabel, ChangesLabel, OriginsLabel                  string
 	ProofLabel, ProofDone, UndoLabel, ReachOne, ReachMany, ReachNone, CannotTake, ChannelMoved, RegisteredNotLive              string
 	RegisteredWhat, IsLive, DeviceTook, DeviceRefused                                                                          string
+	ComparingWith, CannotCompare, DetailsTitle, ProofTitle, ProofNotOffered, ProofForm, DiffTitle                              string
+	NothingChanged, NativeLabel, DeltaOf, SameFiles                                                                            string
 
 	// Channel
 	Timeline, Rules, NoSuchChannel, NoSuchChannelHow, NoHistory, NoHistoryHow, RuleDefault, RuleDefaultYes, RuleDefaultNo string
@@ -83,6 +88,7 @@ type Strings struct {
 	// Bundles
 	NoBundles, NoBundlesHow, OnNoChannel, MinNative, KeptLive, KeptRollout, DeleteTitle, DeleteWhat, DeleteRunning string
 	DeleteUndo, Deleted, CleanupWhat, CleanupKeeps, CleanedUp                                                      string
+	FilesTitle, CompareWith, FilesSum                                                                              string
 
 	// Devices
 	NoDevices, NoDevicesHow, NoDeviceMatches, ReadingOn, NotAll, NativeAndPlugin, KindProd, KindDev, KindEmulator     string
@@ -103,6 +109,7 @@ type Strings struct {
 	// Server
 	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string
 	CapgoOnly                                                                                                       string
+	LocalOnlyNote, LocalOnlyHow, KnownDevices                                                                       string
 
 	// Settings
 	LooksTitle, ThemeLabel, LangLabel, LangName, ProfilesTitle, NoProfiles, SampleOK, SampleWarn, SampleBad, SampleInfo string

@@ -118,6 +118,8 @@ type Styles struct {
 	Name Name
 	// Mono is set when meaning must be told by attributes and glyphs alone.
 	Mono bool
+	// Dark says that the terminal's background is dark.
+	Dark bool
 
 	Text, Muted, Bold, Accent         Ink
 	OK, Warn, Danger, Info            Ink
@@ -149,7 +151,7 @@ func New(name Name, isDark bool) *Styles {
 		}
 		return inkOf(base.Background(c).Foreground(t.OnFill).Bold(true))
 	}
-	s := &Styles{Tokens: t, Name: name, Mono: name == Mono}
+	s := &Styles{Tokens: t, Name: name, Mono: name == Mono, Dark: isDark}
 	// Without colours, weight tells what colour would.
 	quiet, loud := fore(t.Muted), func(c color.Color) Ink { return inkOf(fore(c)) }
 	line := fore(t.Border)

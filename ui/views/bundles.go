@@ -20,6 +20,11 @@ type bundlesView struct {
 	e      *Env
 	table  *widget.Table[capgo.Bundle]
 	detail bool
+	// page is what lies over the list: "files" or "diff", "" for nothing.
+	page   string
+	files  Resource[Inventory]
+	diff   Resource[Diff]
+	scroll int
 	// running counts devices by bundle name, from the summary; waste is what a
 	// clean-up would delete. Both are worked out when the data comes.
 	running map[string]int64
@@ -57,6 +62,10 @@ func (v *bundlesView) Enter() tea.Cmd {
 }
 func (v *bundlesView) CapturesText() bool { return false }
 func (v *bundlesView) Back() bool {
+	if v.page != "" {
+		v.page = ""
+		return true
+	}
 	was := v.detail
 	v.detail = false
 	return was
@@ -67,7 +76,7 @@ func (v *bundlesView) Counts() (int, int) { return v.table.Shown(), v.table.Len(
 
 // Open puts the cursor on a bundle.
 func (v *bundlesView) Open(name string) {
-	if name != "" && v.table.Select(name) {
+	if v.page = ""; name != "" && v.table.Select(name) {
 		v.detail = true
 	}
 }
@@ -86,15 +95,70 @@ func (v *bundlesView) Update(msg tea.Msg) tea.Cmd {
 		}
 		v.waste = v.unused()
 	case RefreshMsg:
+		if v.page != "" {
+			if b, ok := v.table.Selected(); ok && !m.Auto && v.page == "files" && v.files.Err != nil {
+				return v.showFiles(b)
+			}
+			return nil
+		}
 		return v.Enter()
 	case tea.KeyPressMsg:
+		if v.page != "" {
+			v.scroll += scrollStep(m.String())
+			return nil
+		}
 		v.table.Move(m.String())
 	case tea.MouseWheelMsg:
+		if v.page != "" {
+			v.scroll += wheel(m)
+			return nil
+		}
 		v.table.Scroll(wheel(m))
 	case tea.MouseClickMsg:
-		v.table.Click(m.Y)
+		if v.page == "" {
+			v.table.Click(m.Y)
+		}
 	}
 	return nil
+}
+
+// showFiles lists what is in a bundle.
+func (v *bundlesView) showFiles(b capgo.Bundle) tea.Cmd {
+	e := v.e
+	v.page, v.scroll, v.files = "files", 0, Resource[Inventory]{}
+	return v.files.LoadSlow(e, func(ctx context.Context) (Inventory, error) {
+		return e.Services.Contents.Files(ctx, e.Facts.AppID, b.Name)
+	})
+}
+
+// askCompare asks for the other side of a comparison, and shows what changes
+// from the older to the newer of the two.
+func (v *bundlesView) askCompare(b capgo.Bundle) tea.Cmd {
+	e := v.e
+	choice := widget.Choice{Title: sprintf(e.S.CompareWith, text.Clean(b.Name))}
+	var others []capgo.Bundle
+	for _, o := range e.Data.Bundles.Value {
+		if o.Name == b.Name {
+			choice.Start(len(others))
+			continue
+		}
+		others = append(others, o)
+		note := e.S.Ago(e.Now(), o.CreatedAt)
+		if on, _ := e.pointing(o.Name); len(on) > 0 {
+			note += "  " + sprintf(e.S.KeptLive, text.Clean(strings.Join(on, ", ")))
+		}
+		choice.Items = append(choice.Items, widget.ChoiceItem{Label: text.Clean(o.Name), Note: note})
+	}
+	return Choose(choice, func(i int) tea.Cmd {
+		from, to := others[i].Name, b.Name
+		if compareVersions(from, to) > 0 {
+			from, to = to, from
+		}
+		v.page, v.scroll, v.diff = "diff", 0, Resource[Diff]{}
+		return v.diff.LoadSlow(e, func(ctx context.Context) (Diff, error) {
+			return e.Services.Contents.Compare(ctx, e.Facts.AppID, from, to)
+		})
+	})
 }
 
 // where says which channels show a bundle to devices.
@@ -160,11 +224,21 @@ func (v *bundlesView) Actions() []Action {
 	if len(v.waste) == 0 {
 		clean.Disabled = e.S.WhyNothingUnused
 	}
+	files := Action{ID: "files", Keys: []string{"f"}, Help: e.S.HelpFiles, Long: e.S.LongFiles, Disabled: why, Primary: true, Run: func() tea.Cmd { return v.showFiles(b) }}
+	compare := Action{ID: "compare", Keys: []string{"d"}, Help: e.S.HelpCompare, Long: e.S.LongCompare, Disabled: why, Primary: true, Run: func() tea.Cmd { return v.askCompare(b) }}
+	if e.Services.Contents == nil {
+		files.Disabled, compare.Disabled = e.S.WhyNoContents, e.S.WhyNoContents
+	} else if v.table.Len() == 1 {
+		compare.Disabled = e.S.WhyOneBundle
+	}
 	open := Action{ID: "detail", Keys: []string{"enter"}, Help: e.S.HelpDetail, Long: e.S.LongDetail, Primary: true, Disabled: why, Run: func() tea.Cmd { v.detail = !v.detail; return nil }}
+	if v.page != "" {
+		return []Action{files, compare, {ID: "promote", Keys: []string{"P"}, Help: e.S.HelpPromote, Long: e.S.LongPromoteBundle, Dangerous: true, Disabled: why, Run: func() tea.Cmd { return v.promote(b) }}}
+	}
 	return []Action{open,
 		{ID: "promote", Keys: []string{"P"}, Help: e.S.HelpPromote, Long: e.S.LongPromoteBundle, Dangerous: true, Primary: true, Disabled: why, Run: func() tea.Cmd { return v.promote(b) }},
 		{ID: "release", Keys: []string{"U"}, Help: e.S.HelpRelease, Long: e.S.LongRelease, Dangerous: true, Run: func() tea.Cmd { return Go(ScreenRelease, "new") }},
-		del, clean,
+		files, compare, del, clean,
 		{ID: "sort", Keys: []string{"o"}, Help: e.S.HelpSort, Long: e.S.LongSort, Run: func() tea.Cmd { v.table.SortNext(); return nil }},
 		{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopy, Long: e.S.LongCopyVersion, Disabled: why, Hidden: true, Run: func() tea.Cmd { return Copy(b.Name, e.S.WhatVersion) }},
 		{ID: "copy-checksum", Keys: []string{"Y"}, Help: e.S.HelpChecksum, Long: e.S.LongCopyChecksum, Disabled: why, Hidden: true, Run: func() tea.Cmd { return Copy(orElse(b.PlainChecksum, b.Checksum), e.S.WhatChecksum) }},
@@ -246,6 +320,9 @@ func (v *bundlesView) Render(w, h int) string {
 	if p, pending := e.Data.Bundles.Pending(e, w, h); pending {
 		return p
 	}
+	if v.page != "" {
+		return v.pagePanel(w, h)
+	}
 	if v.table.Len() == 0 {
 		return EmptyPanel(e, e.S.NoBundles, e.S.NoBundlesHow, w, h)
 	}
@@ -265,6 +342,25 @@ func (v *bundlesView) Render(w, h int) string {
 	details := v.details(b, w-4)
 	boxH := min(len(details)+2, h-4)
 	return v.table.View(w, h-boxH, e.St) + "\n" + widget.Box(e.St.Accent.Render(text.Clean(b.Name)), "", join(details), w, boxH, e.St.Border)
+}
+
+// pagePanel draws the files of a bundle, or what changes between two.
+func (v *bundlesView) pagePanel(w, h int) string {
+	e := v.e
+	var lines []string
+	if v.page == "files" {
+		if p, pending := v.files.Pending(e, w, h); pending {
+			return p
+		}
+		lines = inventoryLines(e, v.files.Value, min(w-2, pageWidth))
+	} else {
+		if p, pending := v.diff.Pending(e, w, h); pending {
+			return p
+		}
+		lines = diffLines(e, v.diff.Value, min(w-2, pageWidth))
+	}
+	lines = append([]string{""}, indentLines(lines, 1)...)
+	return widget.Fit(join(scrolled(e, lines, &v.scroll, w, h)), w, h)
 }
 
 func (v *bundlesView) details(b capgo.Bundle, w int) []string {

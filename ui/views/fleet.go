@@ -36,7 +36,7 @@ func (v *fleetView) Update(msg tea.Msg) tea.Cmd {
 	case RefreshMsg:
 		return v.Enter()
 	case tea.KeyPressMsg:
-		v.scroll = max(0, v.scroll+map[string]int{"down": 1, "j": 1, "up": -1, "k": -1, "pgdown": 8, "pgup": -8, "home": -1 << 20, "g": -1 << 20, "end": 1 << 20, "G": 1 << 20}[m.String()])
+		v.scroll = max(0, v.scroll+scrollStep(m.String()))
 	case tea.MouseWheelMsg:
 		v.scroll = max(0, v.scroll+wheel(m))
 	}

@@ -73,6 +73,9 @@ type releaser struct {
 	resume    string
 	logs      map[release.StageName]*stageLog
 	prepared  *Prepared
+	diff      Resource[Diff] // against what is live
+	details   bool           // the page of files and proofs is open
+	scroll    int
 	result    *release.Result
 	err       error
 	cancelled bool
@@ -96,7 +99,8 @@ func (r *releaser) reset() {
 	r.version = widget.NewInput("1.0.0", 64)
 	r.channel = e.Facts.Channel
 	r.logs = map[release.StageName]*stageLog{}
-	r.report, r.proposed = Resource[FolderReport]{}, Resource[string]{}
+	r.report, r.proposed, r.diff = Resource[FolderReport]{}, Resource[string]{}, Resource[Diff]{}
+	r.details = false
 }
 
 func (r *releaser) Title() string { return r.e.S.TabRelease }
@@ -170,6 +174,9 @@ func (r *releaser) Back() bool {
 	case r.madeKey != nil:
 		r.madeKey = nil
 		return true
+	case r.details:
+		r.details = false
+		return true
 	case r.phase == phasePlan:
 		r.phase = phaseFolder
 		return true
@@ -196,7 +203,10 @@ func (r *releaser) Actions() []Action {
 	if r.phase == phasePromote {
 		actions[0].ID, actions[0].Help, actions[0].Long = "promote", e.S.HelpPromote, e.S.LongPromote
 		actions[0].Keys = []string{"enter", "P"}
-		actions = append(actions, Action{ID: "later", Keys: []string{"n"}, Help: e.S.HelpLater, Long: e.S.LongLater, Run: func() tea.Cmd {
+		actions = append(actions, Action{ID: "details", Keys: []string{"d"}, Help: e.S.HelpDetails, Long: e.S.LongDetails, Primary: true, Run: func() tea.Cmd {
+			r.details, r.scroll = !r.details, 0
+			return nil
+		}}, Action{ID: "later", Keys: []string{"n"}, Help: e.S.HelpLater, Long: e.S.LongLater, Run: func() tea.Cmd {
 			r.phase = phaseDone
 			return Notice(NoticeInfo, sprintf(e.S.RegisteredNotLive, r.prepared.Version))
 		}})
@@ -458,7 +468,7 @@ func (r *releaser) reach(channel string) string {
 
 func (r *releaser) promote() tea.Cmd {
 	e, p := r.e, *r.prepared
-	r.phase, r.err = phasePromoting, nil
+	r.phase, r.err, r.details = phasePromoting, nil, false
 	r.runs++
 	r.job = fmt.Sprintf("promote-%d", r.runs)
 	return StartJob(JobMsg{ID: r.job, Owner: ScreenRelease, Title: sprintf(e.S.JobPromote, p.Version), Run: func(ctx context.Context, emit func(release.Event)) (any, error) {
@@ -486,6 +496,8 @@ func (r *releaser) Update(msg tea.Msg) tea.Cmd {
 		return r.Enter()
 	case tea.KeyPressMsg, tea.PasteMsg:
 		return r.typed(msg)
+	case tea.MouseWheelMsg:
+		r.scroll += wheel(m)
 	}
 	return nil
 }
@@ -528,6 +540,8 @@ func (r *releaser) typed(msg tea.Msg) tea.Cmd {
 		name = press.String()
 	}
 	switch {
+	case r.details:
+		r.scroll += scrollStep(name)
 	case r.needsKey() && r.madeKey == nil:
 		r.store = step(name, r.store, len(r.stores.Value))
 	case r.phase == phaseFolder:
@@ -656,7 +670,7 @@ func (r *releaser) jobDone(m JobDoneMsg) tea.Cmd {
 		if value.Channel != "" {
 			r.channel = value.Channel
 		}
-		return tea.Batch(Notice(NoticeOK, sprintf(e.S.ReadyToPromote, text.Clean(value.Version))), e.LoadChannels(), e.LoadSummary(), e.LoadBundles())
+		return tea.Batch(Notice(NoticeOK, sprintf(e.S.ReadyToPromote, text.Clean(value.Version))), e.LoadChannels(), e.LoadSummary(), e.LoadBundles(), r.compare())
 	case release.Result:
 		r.result, r.phase, r.took = &value, phaseDone, e.Now().Sub(r.began)
 		r.log(release.StagePromote).state = "done"
@@ -664,6 +678,30 @@ func (r *releaser) jobDone(m JobDoneMsg) tea.Cmd {
 			e.Undo = &Undo{Channel: r.channel, From: r.prepared.Live, To: value.Version, At: e.Now()}
 		}
 		return tea.Batch(Notice(NoticeOK, sprintf(e.S.IsLive, text.Clean(value.Version), text.Clean(r.channel))), e.LoadChannels(), e.LoadSummary(), e.LoadHistory(), e.LoadBundles(), e.LoadUnfinished())
+	}
+	return nil
+}
+
+// compare asks what changes from the live bundle to the prepared one.
+func (r *releaser) compare() tea.Cmd {
+	e, p := r.e, *r.prepared
+	if r.diff = (Resource[Diff]{}); p.Diff != nil || e.Services.Contents == nil || p.Live == "" || p.Live == capgo.Builtin {
+		return nil
+	}
+	return r.diff.LoadSlow(e, func(ctx context.Context) (Diff, error) {
+		return e.Services.Contents.Compare(ctx, p.AppID, p.Live, p.Version)
+	})
+}
+
+// change is what promoting changes, nil while unknown.
+func (r *releaser) change() *Diff {
+	switch {
+	case r.prepared == nil:
+		return nil
+	case r.prepared.Diff != nil:
+		return r.prepared.Diff
+	case r.diff.Ready():
+		return &r.diff.Value
 	}
 	return nil
 }

@@ -84,6 +84,8 @@ func (r *releaser) detail(w, h int) string {
 		return r.folderPanel(w, h)
 	case r.phase == phasePlan:
 		return r.planPanel(w, h)
+	case r.phase == phasePromote && r.details:
+		return r.detailsPanel(w, h)
 	case r.phase == phasePromote:
 		return r.promotePanel(w, h)
 	case r.phase == phaseDone:
@@ -440,9 +442,9 @@ func (r *releaser) promotePanel(w, h int) string {
 			}
 		}
 	}
-	if d := p.Diff; d != nil {
-		row(e.S.ChangesLabel, e.St.OK.Render(sprintf("+%d", d.Added))+" "+e.St.Warn.Render(sprintf("~%d", d.Changed))+" "+e.St.Danger.Render(sprintf("-%d", d.Removed))+
-			e.St.Muted.Render("   "+e.S.Bytes(d.BytesBefore)+" → "+e.S.Bytes(d.BytesAfter)))
+	switch d := r.change(); {
+	case d != nil:
+		row(e.S.ChangesLabel, changeCounts(e, *d)+e.St.Muted.Render("   "+e.S.Bytes(d.BytesBefore)+" → "+e.S.Bytes(d.BytesAfter)))
 		for i, f := range d.Files {
 			if i == 3 || len(lines) > h-9 {
 				break
@@ -452,17 +454,52 @@ func (r *releaser) promotePanel(w, h int) string {
 		if len(d.NewOrigins) > 0 {
 			row(e.S.OriginsLabel, e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(text.Clean(strings.Join(d.NewOrigins, ", ")), max(4, w-col-5))))
 		}
+		if len(d.NewNativeCalls) > 0 {
+			row(e.S.NativeLabel, e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(text.Clean(strings.Join(d.NewNativeCalls, ", ")), max(4, w-col-5))))
+		}
+	case r.diff.Loading():
+		row(e.S.ChangesLabel, e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Muted.Render(sprintf(e.S.ComparingWith, bundleName(e, p.Live))))
+	case r.diff.Err != nil:
+		row(e.S.ChangesLabel, e.St.Muted.Render(widget.Cut(sprintf(e.S.CannotCompare, bundleName(e, p.Live), text.Clean(r.diff.Err.Error())), max(4, w-col-3))))
 	}
 	proof := r.log(release.StageProve)
 	if proof.state == "done" {
 		row(e.S.ProofLabel, e.St.OK.Render("✓ ")+e.St.Text.Render(widget.Cut(orElse(proof.note, e.S.ProofDone), max(4, w-col-5))))
 	}
+	if table := proofLines(e, p.Proof, w-col-3); len(table) > 0 && len(lines)+len(table) <= h-4 {
+		for _, l := range table {
+			row("", l)
+		}
+	}
 	row(e.S.UndoLabel, e.St.Muted.Render(widget.Cut(sprintf(e.S.PromoteUndo, bundleName(e, p.Live)), max(4, w-col-3))))
 	if c, ok := e.channel(p.Channel); ok && p.Revision != 0 && c.Revision != p.Revision {
 		lines = append(lines, " "+e.St.Warn.Render("! ")+e.St.Text.Render(sprintf(e.S.ChannelMoved, bundleName(e, live(c)))))
 	}
-	lines = append(lines, "", " "+e.St.BadgeAccent.Render(" "+e.S.Enter+" ")+" "+e.St.Text.Render(e.S.HelpPromote+"…")+"    "+keyed(e, "n", e.S.HelpLater))
+	lines = append(lines, "", " "+e.St.BadgeAccent.Render(" "+e.S.Enter+" ")+" "+e.St.Text.Render(e.S.HelpPromote+"…")+"    "+keyed(e, "d", e.S.HelpDetails)+"    "+keyed(e, "n", e.S.HelpLater))
 	return widget.Fit(join(lines), w, h)
+}
+
+// detailsPanel is the whole comparison with what is live, and the whole proof.
+func (r *releaser) detailsPanel(w, h int) string {
+	e, p := r.e, r.prepared
+	lines := []string{"", " " + heading(e, sprintf(e.S.DetailsTitle, clean(p.Version)), w-2)}
+	if table := proofLines(e, p.Proof, w-3); len(table) > 0 {
+		lines = append(lines, "", " "+e.St.Bold.Render(e.S.ProofTitle))
+		lines = append(lines, indentLines(table, 2)...)
+	}
+	switch d := r.change(); {
+	case d != nil:
+		lines = append(lines, "")
+		lines = append(lines, indentLines(diffLines(e, *d, w-2), 1)...)
+	case r.diff.Loading():
+		lines = append(lines, "", " "+e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Muted.Render(sprintf(e.S.ComparingWith, bundleName(e, p.Live))))
+	case r.diff.Err != nil:
+		lines = append(lines, "")
+		for _, l := range widget.Wrap(sprintf(e.S.CannotCompare, bundleName(e, p.Live), text.Clean(r.diff.Err.Error())), w-2) {
+			lines = append(lines, " "+e.St.Muted.Render(l))
+		}
+	}
+	return widget.Fit(join(scrolled(e, lines, &r.scroll, w, h)), w, h)
 }
 
 func orElse(s, other string) string {

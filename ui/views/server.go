@@ -84,6 +84,10 @@ func (v *serverView) Render(w, h int) string {
 	s := v.status.Value
 	row(e.S.Address, e.St.Bold.Render(clean(s.Address)))
 	row(e.S.ForDevices, e.St.Bold.Render(clean(s.PublicURL)))
+	if s.LocalOnly {
+		row("", e.St.Muted.Render(widget.Cut(e.S.LocalOnlyNote, w-col-3)))
+		row("", e.St.Muted.Render(widget.Cut("→ "+e.S.LocalOnlyHow, w-col-3)))
+	}
 	row(e.S.Version, e.St.Text.Render("capstan "+clean(s.Version))+e.St.Muted.Render("   "+sprintf(e.S.UpSince, e.S.Span(e.Now().Sub(s.Started)))))
 	row(e.S.DataFolder, e.St.Muted.Render(widget.CutLeft(text.Clean(s.DataDir), max(8, w-col-3))))
 	top, now := 0.0, 0.0
@@ -97,8 +101,12 @@ func (v *serverView) Render(w, h int) string {
 		}
 	}
 	row(e.S.Requests, widget.Sparkline(shares, min(60, max(8, w-50)), e.St.Bar, e.St.BarRest)+" "+e.St.Bold.Render(e.S.Decimal(now, 1)+"/s")+e.St.Muted.Render("  "+sprintf(e.S.TotalRequests, e.S.Count(s.Total))))
+	row(e.S.ColDevices, e.St.Text.Render(sprintf(e.S.KnownDevices, e.S.Count(s.Devices))))
 	lines = append(lines, "")
-	side := widget.QR(s.PublicURL)
+	var side []string
+	if !s.LocalOnly { // a phone would only find itself there
+		side = widget.QR(s.PublicURL, e.St.Mono, e.St.Dark)
+	}
 	qrW := 0
 	if len(side) > 0 {
 		qrW = widget.Width(side[0])

@@ -15,13 +15,14 @@ import (
 )
 
 // Services is everything the console asks of the rest of the program. Registry,
-// Keys, Releases and Folders must be set. A nil Prober, Project, Server or
-// Preferences takes the matching actions away, with the reason shown.
+// Keys, Releases and Folders must be set. A nil Contents, Prober, Project,
+// Server or Preferences takes the matching actions away, with the reason shown.
 type Services struct {
 	Registry    Registry
 	Keys        Keys
 	Releases    Releases
 	Folders     Folders
+	Contents    Contents
 	Prober      Prober
 	Project     Project
 	Server      Server
@@ -138,18 +139,58 @@ type Prepared struct {
 	KeyID    string
 	// MinNative is the lowest native version that may take it; "" when there is none.
 	MinNative string
-	Diff      *Diff // against the live bundle; nil when it cannot be known
+	Diff      *Diff // against the live bundle; nil when Contents has to be asked
+	// Proof says what each generation of the plugin did with the object.
+	Proof []Proof
+}
+
+// Proof is what one plugin version on one platform did with a bundle.
+type Proof struct {
+	Plugin, Platform string
+	// Delta is set when it took the single files instead of the zip.
+	Delta     bool
+	Form      string // of the checksum that such a device is given: v2, v3, sha256, crc32
+	Offered   bool   // false: it can read no form of the bundle, and is not offered it
+	Installed bool
+	Code      string // why not: the plugin's own stats action
+	Reason    string
+}
+
+// File is one file of a bundle. Packed is its size in the zip.
+type File struct {
+	Path          string
+	Bytes, Packed int64
+}
+
+// Inventory is what is in a bundle.
+type Inventory struct {
+	Name    string
+	Files   []File // by path
+	Bytes   int64  // of all files, unpacked
+	Origins []string
+}
+
+// Contents looks into registered bundles. Both methods download what they have
+// not seen yet; they may take as long as that takes.
+type Contents interface {
+	Files(ctx context.Context, appID, name string) (Inventory, error)
+	// Compare says what changes from one bundle to another.
+	Compare(ctx context.Context, appID, from, to string) (Diff, error)
 }
 
 // Diff compares two bundles, file by file.
 type Diff struct {
 	From, To                string
 	Added, Removed, Changed int
+	Same                    int // files that are equal
 	// BytesBefore and BytesAfter are sums of uncompressed file sizes.
 	BytesBefore, BytesAfter int64
-	Files                   []DiffFile // largest change first, capped by the caller
+	DeltaBytes              int64      // what a delta update transfers, estimated; 0 when unknown
+	Files                   []DiffFile // largest change first
 	// NewOrigins are hosts that the new build names and the old one did not.
 	NewOrigins []string
+	// NewNativeCalls are native plugins that only the new build asks for.
+	NewNativeCalls []string
 }
 
 // DiffFile is one line of a Diff. Before or After is -1 where the file is absent.
@@ -214,6 +255,8 @@ type ServerStatus struct {
 	Version   string
 	Address   string // base URL on this machine
 	PublicURL string // base URL for devices
+	// LocalOnly is set when no other machine reaches PublicURL.
+	LocalOnly bool
 	DataDir   string
 	Started   time.Time
 	Requests  []float64 // requests a second, one value a second, oldest first, last 60

@@ -300,6 +300,8 @@ type Resource[T any] struct {
 	stop  context.CancelFunc
 	// local is set for reads of this machine, which say nothing about the server.
 	local bool
+	// limit bounds the read; zero is readLimit.
+	limit time.Duration
 }
 
 // readLimit is how long a read may take before it counts as failed.
@@ -311,7 +313,11 @@ func (r *Resource[T]) Load(e *Env, read func(ctx context.Context) (T, error)) te
 	if r.stop != nil {
 		r.stop()
 	}
-	ctx, stop := context.WithTimeout(e.Ctx, readLimit)
+	limit := r.limit
+	if limit == 0 {
+		limit = readLimit
+	}
+	ctx, stop := context.WithTimeout(e.Ctx, limit)
 	r.req++
 	r.since, r.stop = e.Now(), stop
 	req := r.req
@@ -326,6 +332,16 @@ func (r *Resource[T]) Load(e *Env, read func(ctx context.Context) (T, error)) te
 // LoadLocal is Load for something on this machine.
 func (r *Resource[T]) LoadLocal(e *Env, read func(ctx context.Context) (T, error)) tea.Cmd {
 	r.local = true
+	return r.Load(e, read)
+}
+
+// slowLimit is how long a read may take that downloads bundles.
+const slowLimit = 5 * time.Minute
+
+// LoadSlow is Load for what downloads bundles; that it fails says nothing about
+// the server either.
+func (r *Resource[T]) LoadSlow(e *Env, read func(ctx context.Context) (T, error)) tea.Cmd {
+	r.local, r.limit = true, slowLimit
 	return r.Load(e, read)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+	"rsc.io/qr"
 
 	"capstan/ui/text"
 	"capstan/ui/theme"
@@ -436,18 +437,43 @@ func TestDialogsFitEverySize(t *testing.T) {
 	}
 }
 
+// A code shows the modules that it has to, whatever draws them: white paint,
+// the ink of a light terminal, or the paper of a dark one.
 func TestQR(t *testing.T) {
 	t.Parallel()
-	if QR("") != nil || QR(strings.Repeat("x", 5000)) != nil {
-		t.Error("a code for nothing, or for too much")
+	const address = "http://192.168.1.20:8087"
+	code, err := qr.Encode(address, qr.L)
+	if err != nil {
+		t.Fatal(err)
 	}
-	lines := QR("http://192.168.1.20:8087")
-	if len(lines) == 0 || Width(lines[0]) < 25 {
-		t.Errorf("the code has %d lines", len(lines))
-	}
-	for _, l := range lines {
-		if Width(l) != Width(lines[0]) {
-			t.Error("the code is not a square")
+	for _, c := range []struct {
+		name        string
+		plain, dark bool
+		inkIsDark   bool // a block stands for a dark module
+	}{{"coloured", false, true, true}, {"plain on light", true, false, true}, {"plain on dark", true, true, false}} {
+		if QR("", c.plain, c.dark) != nil || QR(strings.Repeat("x", 5000), c.plain, c.dark) != nil {
+			t.Error("a code for nothing, or for too much")
+		}
+		lines := QR(address, c.plain, c.dark)
+		if len(lines) != (code.Size+5)/2 {
+			t.Fatalf("%s: %d lines for %d modules", c.name, len(lines), code.Size)
+		}
+		for row, l := range lines {
+			if c.plain && l != bare(l) {
+				t.Errorf("%s: a line has colours", c.name)
+			}
+			for col, r := range []rune(bare(l)) {
+				for half, inked := range []bool{r == '█' || r == '▀', r == '█' || r == '▄'} {
+					x, y := col-2, 2*row-2+half
+					if y >= code.Size+2 {
+						continue // half a line below the quiet zone
+					}
+					black := x >= 0 && y >= 0 && x < code.Size && y < code.Size && code.Black(x, y)
+					if inked != (black == c.inkIsDark) {
+						t.Fatalf("%s: module %d,%d is drawn wrong", c.name, x, y)
+					}
+				}
+			}
 		}
 	}
 }
