@@ -373,7 +373,7 @@ func (b *manifestBuilder) store(m *ManifestFile, from io.Reader, stored *spill) 
 		if err != nil {
 			return err
 		}
-		if err := encryptTo(to, from, cipher.NewCBCEncrypter(block, b.iv)); err != nil {
+		if err := encryptTo(to, from, m.Size, cipher.NewCBCEncrypter(block, b.iv)); err != nil {
 			return err
 		}
 	}
@@ -381,9 +381,11 @@ func (b *manifestBuilder) store(m *ManifestFile, from io.Reader, stored *spill) 
 	return nil
 }
 
-// encryptTo encrypts and pads a small stream on the caller's goroutine.
-func encryptTo(w io.Writer, r io.Reader, cbc cipher.BlockMode) error {
-	buf := make([]byte, 64<<10, 64<<10+aes.BlockSize)
+// encryptTo encrypts and pads a small stream, of at most size bytes, on the
+// caller's goroutine.
+func encryptTo(w io.Writer, r io.Reader, size int64, cbc cipher.BlockMode) error {
+	room := min(64<<10, (size/aes.BlockSize+1)*aes.BlockSize) // whole blocks
+	buf := make([]byte, room, room+aes.BlockSize)
 	for {
 		n, err := io.ReadFull(r, buf)
 		last := err == io.EOF || err == io.ErrUnexpectedEOF

@@ -57,6 +57,7 @@ func Open(ctx context.Context, c Config) (*Workspace, error) {
 			return nil, err
 		}
 	}
+	w.Config = c
 	if c.Dir != "" {
 		w.Project, err = project.OpenWith(ctx, c.Dir, project.Options{})
 		if err != nil && failure.CodeOf(err) != "project_not_found" {
