@@ -27,6 +27,7 @@ func newChannel(c *Command) *cobra.Command {
 		newChannelList(c, &f), newChannelShow(c, &f), newCurrentBundle(c, &f), newChannelHistory(c, &f),
 		newChannelCreate(c, &f), newChannelSet(c, &f), newChannelDelete(c, &f),
 		newChannelRollout(c, &f), newChannelRollback(c, &f), newChannelPause(c, &f, true), newChannelPause(c, &f, false),
+		newChannelSchedule(c, &f), newChannelFreeze(c, &f),
 	)
 	return command
 }
@@ -451,6 +452,7 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	var latest bool
 	var rollout rolloutFlags
 	var single platformFlags
+	var reason string
 	command := &cobra.Command{
 		Use: "set CHANNEL [APPID]", Short: "Point a channel at a bundle, or change its rules", Args: cobra.RangeArgs(1, 2),
 		Example: "  capstan channel set production --bundle 1.5.0 --confirm production\n  capstan channel set beta --latest-remote --no-emulator\n  capstan channel set production --bundle 1.5.1 --platform ios --confirm production",
@@ -464,7 +466,7 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name}
+			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, Note: reason}
 			given, err := s.apply(&change)
 			if err != nil {
 				return err
@@ -511,10 +513,16 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	flags.StringVarP(&bundle, "bundle", "b", "", "bundle to serve; builtin for the store build")
 	flags.BoolVar(&latest, "latest-remote", false, "serve the newest bundle on the server")
 	command.MarkFlagsMutuallyExclusive("bundle", "latest-remote")
+	addReason(command, &reason)
 	single.add(command)
 	s.add(command)
 	rollout.add(command)
 	return command
+}
+
+// addReason adds --reason to a command that moves a channel forward.
+func addReason(command *cobra.Command, reason *string) {
+	command.Flags().StringVar(reason, "reason", "", "why, for the history; within a freeze nothing moves without")
 }
 
 // rolloutFlags are the Capgo CLI's rollout flags of channel set.
@@ -648,7 +656,7 @@ func newChannelDelete(c *Command, f *registryFlags) *cobra.Command {
 }
 
 func newChannelRollout(c *Command, f *registryFlags) *cobra.Command {
-	var bundle string
+	var bundle, reason string
 	var percentage float64
 	var promote bool
 	command := &cobra.Command{
@@ -664,7 +672,7 @@ func newChannelRollout(c *Command, f *registryFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name}
+			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, Note: reason}
 			var question string
 			switch running := now.RolloutVersionInfo; {
 			case promote && running == nil, bundle == "" && !cmd.Flags().Changed("percentage") && !promote, bundle == "" && running == nil && !promote:
@@ -709,6 +717,7 @@ func newChannelRollout(c *Command, f *registryFlags) *cobra.Command {
 	flags.StringVarP(&bundle, "bundle", "b", "", "bundle for a share of the devices")
 	flags.Float64Var(&percentage, "percentage", 0, "share of the devices, 0 to 100")
 	flags.BoolVar(&promote, "promote", false, "end the rollout: its bundle is for everyone")
+	addReason(command, &reason)
 	command.MarkFlagsMutuallyExclusive("promote", "bundle")
 	command.MarkFlagsMutuallyExclusive("promote", "percentage")
 	return command
@@ -807,10 +816,11 @@ func newChannelPause(c *Command, f *registryFlags, pause bool) *cobra.Command {
 				return failure.Newf(failure.NotFound, "missing_rollout_version", verb+" the rollout", "capstan channel rollout starts one", "no rollout is running on %s", oneLine(now.Name))
 			}
 			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, RolloutPaused: &pause}
-			if reason != "" {
+			if reason != "" && pause {
 				change.RolloutPauseReason = &reason
 			}
 			if !pause {
+				change.Note = reason
 				question := fmt.Sprintf("%s of the devices on %s are offered %s again", percent(now.RolloutPercentageBps), oneLine(now.Name), oneLine(now.RolloutVersionInfo.Name))
 				if err := c.confirmChannel(now, question); err != nil {
 					return err
@@ -825,6 +835,8 @@ func newChannelPause(c *Command, f *registryFlags, pause bool) *cobra.Command {
 	}
 	if pause {
 		command.Flags().StringVar(&reason, "reason", "", "why, for those who look later")
+	} else {
+		addReason(command, &reason)
 	}
 	return command
 }

@@ -147,8 +147,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stop()
 	var others sync.WaitGroup
 	defer others.Wait()
-	others.Add(1)
-	go func() { defer others.Done(); s.store.Maintain(background) }()
+	others.Go(func() { s.store.Maintain(background) })
+	others.Go(func() { s.store.Schedule(background) })
 	stopMetrics, err := s.metrics.listen(s.config.Metrics)
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ const (
 	CapRolloutByHash  = "rollout_by_hash" // a rollout's draw is stable and grows monotonically
 	CapDeviceOverride = "device_override"
 	CapPlatforms      = "platform_versions" // a channel's platforms may have bundles of their own
+	CapSchedule       = "schedule"          // planned releases and freezes
 	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
 )
 
@@ -43,7 +44,8 @@ type Change struct {
 	// bundle.register, bundle.delete, channel.create, channel.promote,
 	// channel.rollback, channel.platform, channel.settings, channel.delete, rollout.start,
 	// rollout.percentage, rollout.pause, rollout.resume, rollout.promote,
-	// rollout.rollback, device.override, device.clear, token.create, token.revoke.
+	// rollout.rollback, schedule.set, schedule.clear, schedule.done,
+	// schedule.stop, freeze.set, freeze.clear, device.override, device.clear, token.create, token.revoke.
 	Action string `json:"action"`
 	Actor  string `json:"actor"` // name of the token
 	From   string `json:"from,omitempty"`

@@ -173,6 +173,9 @@ type ChannelChange struct {
 	// their own, by name, which neither Version nor a rollout changes; nil lets
 	// the platform follow the channel again. capstan's own.
 	PlatformVersions map[string]*string `json:"platform_versions,omitempty"`
+	// Note is the reason, kept in the history. Within a freeze a change that
+	// moves forward needs one. capstan's own.
+	Note string `json:"note,omitempty"`
 	// ExpectedRevision, when set, makes the change fail with 409
 	// channel_moved if somebody changed the channel meanwhile. capstan's own.
 	ExpectedRevision *int64 `json:"expected_revision,omitempty"`

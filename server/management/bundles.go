@@ -164,7 +164,7 @@ func linkBundle(c *call) error {
 		return err
 	}
 	change := store.ChannelChange{VersionID: &versionID, MustExist: true}
-	change.AppID, change.Channel = c.app, channel.Name
+	change.AppID, change.Channel, change.Note = c.app, channel.Name, c.in.text("note", "reason")
 	switch target := c.in.text("target"); target {
 	case "", "auto", "stable":
 	case "rollout":

@@ -93,9 +93,8 @@ func (c *call) readChange() (store.ChannelChange, error) {
 		AutoPauseFailureRateBps:  c.nullable(0, 10000, "autoPauseFailureRateBps", "auto_pause_failure_rate_bps"),
 		AutoPauseMinAttempts:     c.nullable(0, 1<<31, "autoPauseMinAttempts", "auto_pause_min_attempts"),
 		AutoPauseMinFailures:     c.nullable(0, 1<<31, "autoPauseMinFailures", "auto_pause_min_failures"),
-		Note:                     in.text("note", "reason"),
 	}
-	change.AppID, change.Channel = c.app, in.text("channel")
+	change.AppID, change.Channel, change.Note = c.app, in.text("channel"), in.text("note", "reason")
 	change.Public = in.optBool("public")
 	change.DisableAutoUpdateUnderNative = in.optBool("disableAutoUpdateUnderNative", "disable_auto_update_under_native")
 	change.IOS, change.Android, change.Electron = in.optBool("ios"), in.optBool("android"), in.optBool("electron")

@@ -177,6 +177,13 @@ func (s *Store) DeleteBundle(ctx context.Context, actor, appID, name string) err
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
+		var planned int
+		if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM plans WHERE bundle_id = $1`, b.ID).Scan(&planned); err != nil {
+			return err
+		}
+		if planned > 0 {
+			return failure.Newf(failure.Conflict, "cannot_delete_linked_version", "", "cancel the plan first", "a release of bundle %s is planned", name)
+		}
 		return s.markDeleted(ctx, t, actor, b)
 	})
 }
@@ -192,7 +199,8 @@ func (s *Store) DeleteUnlinkedBundles(ctx context.Context, actor, appID string) 
 		}
 		q := query{text: `SELECT ` + withoutManifest + ` FROM bundles b WHERE NOT deleted AND NOT EXISTS
 			(SELECT 1 FROM channels c WHERE c.app_id = b.app_id AND (c.bundle_id = b.id OR c.rollout_bundle_id = b.id
-				OR c.ios_bundle_id = b.id OR c.android_bundle_id = b.id OR c.electron_bundle_id = b.id))`}
+				OR c.ios_bundle_id = b.id OR c.android_bundle_id = b.id OR c.electron_bundle_id = b.id))
+			AND NOT EXISTS (SELECT 1 FROM plans p WHERE p.bundle_id = b.id)`}
 		q.and(`b.app_id = `, appID)
 		q.text += ` ORDER BY id`
 		list, err := collect(ctx, t, q, scanBundle)

@@ -153,17 +153,19 @@ type ChannelChange struct {
 	AutoPauseAction          *string
 	AutoPauseCooldownMinutes *int64
 
-	// Note goes into the audit.
-	Note string
 	// MustExist refuses to create: code channel_not_found.
 	MustExist bool
+
+	// also runs at the end of the transaction; its error undoes the change.
+	also func(t *tx, after Channel) error
 }
 
 // ChangeChannel applies a change in one transaction and gives the channel as
 // it is then. With ExpectedRevision it is compare-and-set: code channel_moved
 // when somebody changed the channel meanwhile. Other codes: cannot_find_version,
 // missing_stable_version, missing_rollout_version, invalid_rollout_config,
-// cannot_promote_bundle for a bundle that does not verify.
+// cannot_promote_bundle for a bundle that does not verify, channel_frozen within
+// a freeze when Note gives no reason.
 func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange) (channel Channel, created bool, err error) {
 	err = s.change(ctx, func(t *tx) error {
 		created = false
@@ -200,6 +202,9 @@ func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange
 		if err != nil {
 			return err
 		}
+		if err := s.checkFreeze(ctx, t, c, before, after, actions); err != nil {
+			return err
+		}
 		if after.Public {
 			if err := s.demoteOthers(ctx, t, actor, after); err != nil {
 				return err
@@ -219,8 +224,10 @@ func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange
 				return err
 			}
 		}
-		channel, err = channelIn(ctx, t, c.AppID, c.Channel)
-		return err
+		if channel, err = channelIn(ctx, t, c.AppID, c.Channel); err != nil || c.also == nil {
+			return err
+		}
+		return c.also(t, channel)
 	})
 	return channel, created, err
 }

@@ -67,7 +67,8 @@ func conform(t *testing.T, open opener) {
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
-		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms}, {"delta files", testDeltaFiles},
+		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
+		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"delta files", testDeltaFiles},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}

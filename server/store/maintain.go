@@ -159,7 +159,8 @@ func (s *Store) autoPauseOne(ctx context.Context, c Channel) (bool, error) {
 		return false, nil
 	}
 	reason := "auto-pause: " + counted(failures, attempts)
-	change := ChannelChange{MustExist: true, Note: reason}
+	change := ChannelChange{MustExist: true}
+	change.Note = reason
 	change.AppID, change.Channel, change.ExpectedRevision = c.AppID, c.Name, &c.Revision
 	yes := true
 	switch p.Action {
