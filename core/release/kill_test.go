@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,10 +97,13 @@ func TestVictim(t *testing.T) {
 	if err := json.Unmarshal(text, &v); err != nil {
 		t.Fatal(err)
 	}
-	at, err := strconv.Atoi(os.Getenv("CAPSTAN_TEST_KILL_AT"))
-	if err != nil {
-		t.Fatal(err)
+	at := -1
+	if number := os.Getenv("CAPSTAN_TEST_KILL_AT"); number != "" {
+		if at, err = strconv.Atoi(number); err != nil {
+			t.Fatal(err)
+		}
 	}
+	limitFiles(t, os.Getenv("CAPSTAN_TEST_FILE_LIMIT"))
 	var mu sync.Mutex
 	n := 0
 	defer fault.Set(func(string) {
@@ -111,7 +115,7 @@ func TestVictim(t *testing.T) {
 		n++
 	})()
 	if _, err := v.pipeline(t).Run(t.Context(), v.Plan, func(release.Event) {}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("code %s: %v", failure.CodeOf(err), err)
 	}
 }
 
@@ -186,7 +190,7 @@ func TestKill(t *testing.T) {
 	if peers.Required() || os.Getenv("CAPSTAN_LONG") == "1" {
 		step = 1
 	}
-	t.Logf("%d places to die, every %d. tried", len(points), step)
+	t.Logf("count: kill -9: %d places, every %d. tried", len(points), step)
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for at := 0; at < len(points); at += step {
 		t.Run(fmt.Sprintf("%03d %s", at, points[at]), func(t *testing.T) {
@@ -203,6 +207,20 @@ func TestKill(t *testing.T) {
 
 func dieAt(t *testing.T, v victim, at int) {
 	t.Helper()
+	output, err := v.child(t, "CAPSTAN_TEST_KILL_AT="+strconv.Itoa(at))
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		t.Fatalf("it was to die at %d and lived: %s", at, output)
+	case !errors.As(err, &ended) || ended.ExitCode() != -1 && runtime.GOOS != "windows":
+		t.Fatalf("it did not die of a kill: %v\n%s", err, output)
+	}
+}
+
+// child runs the release in a process of its own and gives what it printed and
+// how it ended.
+func (v victim) child(t *testing.T, environment ...string) (output string, ended error) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "victim.json")
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -212,14 +230,9 @@ func dieAt(t *testing.T, v victim, at int) {
 		t.Fatal(err)
 	}
 	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$", "-test.count=1")
-	process.Env = append(os.Environ(), "CAPSTAN_TEST_VICTIM="+path, "CAPSTAN_TEST_KILL_AT="+strconv.Itoa(at))
-	output, err := process.CombinedOutput()
-	if err == nil {
-		t.Fatalf("it was to die at %d and lived: %s", at, output)
-	}
-	if process.ProcessState.ExitCode() != -1 && runtime.GOOS != "windows" {
-		t.Fatalf("it did not die of a kill: %v\n%s", err, output)
-	}
+	process.Env = append(append(os.Environ(), "CAPSTAN_TEST_VICTIM="+path), environment...)
+	printed, err := process.CombinedOutput()
+	return string(printed), err
 }
 
 // goOn does what an operator would: continue the release, or start it when the
