@@ -280,9 +280,11 @@ func TestMalformed(t *testing.T) {
 
 // TestProgramsOfProjects: a cloned project cannot name a program to run.
 func TestProgramsOfProjects(t *testing.T) {
-	dir := place(t, "[profiles.a]\nstorage = \"exec:?put=./steal\"\n", "")
-	if _, err := profile.Resolve(t.Context(), dir, "", profile.Flags{Secrets: secrets{}}); failure.CodeOf(err) != "exec_in_project" {
-		t.Errorf("a program in capstan.toml gives %v", err)
+	for _, storage := range []string{"exec:?put=./steal", "exec:///srv/commands.toml", "EXEC:///srv/commands.toml"} {
+		dir := place(t, "[profiles.a]\nstorage = \""+storage+"\"\n", "")
+		if _, err := profile.Resolve(t.Context(), dir, "", profile.Flags{Secrets: secrets{}}); failure.CodeOf(err) != "exec_in_project" {
+			t.Errorf("%q in capstan.toml gives %v", storage, err)
+		}
 	}
 }
 

@@ -129,7 +129,8 @@ func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 		return err
 	}
 	// A file that comes with a project must not be able to run programs here.
-	if strings.HasPrefix(r.Storage, "exec:") && r.Sources["storage"] == FromProject {
+	// The scheme of a URL has no case, and white space before it does not count.
+	if strings.HasPrefix(strings.ToLower(strings.TrimSpace(r.Storage)), "exec:") && r.Sources["storage"] == FromProject {
 		return failure.Newf(failure.Usage, "exec_in_project", "read the profiles", "put it into your own profiles.toml, or pass it with --storage",
 			"%s names a program to run as storage", FileName)
 	}
@@ -375,7 +376,7 @@ func (r *Resolved) storageToken(ctx context.Context, secrets Secrets, serverToke
 	if t := remote.NewToken(os.Getenv("CAPSTAN_STORAGE_TOKEN")); !t.Empty() {
 		return t, nil
 	}
-	if u.Host == "" || u.Scheme == "file" || u.Scheme == "s3" {
+	if u.Host == "" || slices.Contains([]string{"file", "s3", "gs", "azblob"}, u.Scheme) {
 		return remote.Token{}, nil
 	}
 	return secretOf(ctx, secrets, "token/"+strings.ToLower(u.Host))

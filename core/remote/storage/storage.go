@@ -6,6 +6,10 @@
 //
 //	file:///srv/www/updates             a folder that a web server publishes
 //	capstan+https://updates.example.com a capstan server's own storage
+//	s3://bucket/prefix                  Amazon S3 and compatible services
+//	https+put://host/folder             whatever stores a PUT
+//	sftp://user@host/folder             a folder on an SSH server
+//	exec:///path/commands.toml          programs such as rclone
 //
 // Objects are immutable: putting the same content under a name again succeeds
 // (Object.Existed), putting other content fails with the code object_exists.
