@@ -131,7 +131,7 @@ overwritten; a run that was interrupted is continued by the next one.`,
 			if p != nil {
 				at = p.Root
 			}
-			rec, resumed, err := c.createKey(ctx, ring, p, appID, keys.Kind(store), at, noConfig)
+			rec, resumed, err := c.createKey(ctx, ring, p, appID, keys.Kind(store), source.token, at, noConfig)
 			if err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ overwritten; a run that was interrupted is continued by the next one.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&appID, "app", "", "app id (default: the project's)")
-	f.StringVar(&store, "store", envOr("CAPSTAN_KEY_STORE", string(keys.Keyring)), "where the private half is kept: keyring or file")
+	f.StringVar(&store, "store", envOr("CAPSTAN_KEY_STORE", string(keys.Keyring)), "where the private half is kept: keyring, file or pkcs11")
 	f.StringVar(&dir, "dir", ".", "folder of the project, or for the public key file")
 	f.BoolVar(&noConfig, "no-config", false, "leave the Capacitor config alone")
 	return cmd
@@ -165,7 +165,7 @@ overwritten; a run that was interrupted is continued by the next one.`,
 // createKey looks at everything that could stand in the way before a key is
 // made. A key of the app that lacks only its file or its line in the config is
 // taken up again.
-func (c *Command) createKey(ctx context.Context, ring *keys.Ring, p *project.Project, appID string, store keys.Kind, dir string, noConfig bool) (rec keys.Record, resumed bool, err error) {
+func (c *Command) createKey(ctx context.Context, ring *keys.Ring, p *project.Project, appID string, store keys.Kind, token keys.TokenKey, dir string, noConfig bool) (rec keys.Record, resumed bool, err error) {
 	const op = "create key"
 	inConfig := ""
 	if p != nil && !noConfig {
@@ -202,7 +202,11 @@ func (c *Command) createKey(ctx context.Context, ring *keys.Ring, p *project.Pro
 		}
 		return rec, false, failure.Newf(failure.Conflict, "key_exists", op, "import its private half with capstan key import; a new key would cut off the installed apps", "%s holds %s already", p.ConfigPath, id)
 	}
-	rec, err = ring.Create(ctx, appID, store)
+	if store == keys.PKCS11 {
+		rec, err = ring.CreateOnToken(ctx, appID, token)
+	} else {
+		rec, err = ring.Create(ctx, appID, store)
+	}
 	return rec, false, err
 }
 

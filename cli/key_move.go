@@ -42,7 +42,8 @@ func newKeyImport(c *Command, source *keySource) *cobra.Command {
 		Use: "import [FILE]", Short: "Take an existing private key into the key store", Args: cobra.MaximumNArgs(1),
 		Long: `Take a private key into the key store: .capgo_key_v2, PKCS#8 (converted), .capgo_key
 of the first scheme, or a file of capstan key export. With --key-command instead of a
-file the key stays where it is and the command is remembered.`,
+file the key stays where it is and the command is remembered; with --store pkcs11, so
+does a key that is on a token.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			ring, err := c.openRing(source)
@@ -59,6 +60,8 @@ file the key stays where it is and the command is remembered.`,
 			var rec keys.Record
 			warnings := []keys.Warning{}
 			switch {
+			case len(args) == 0 && keys.Kind(store) == keys.PKCS11:
+				rec, err = ring.AdoptToken(ctx, appID, source.token)
 			case len(args) == 0 && source.keyCommand != "":
 				rec, err = ring.Adopt(ctx, appID)
 			case len(args) == 0:
@@ -101,7 +104,7 @@ file the key stays where it is and the command is remembered.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&appID, "app", "", "app id (default: the project's)")
-	f.StringVar(&store, "store", envOr("CAPSTAN_KEY_STORE", string(keys.Keyring)), "where the private half is kept: keyring or file")
+	f.StringVar(&store, "store", envOr("CAPSTAN_KEY_STORE", string(keys.Keyring)), "where the private half is kept: keyring or file; pkcs11 for one that is on a token")
 	f.StringVar(&dir, "dir", ".", "folder of the project")
 	f.StringVar(&scheme, "format", "", "v1 or v2 (default: by the file's name)")
 	f.StringArrayVar(&identities, "identity", nil, "age identity file that opens the file")
@@ -169,7 +172,7 @@ func newKeyBackup(c *Command, source *keySource) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all = slices.DeleteFunc(all, func(r keys.Record) bool { return r.Unfinished || r.Store == keys.Command })
+			all = slices.DeleteFunc(all, func(r keys.Record) bool { return r.Unfinished || r.Store == keys.Command || r.Store == keys.PKCS11 })
 			var e keys.Envelope
 			if e.Recipients, err = keys.ParseRecipients(recipients); err != nil {
 				return err

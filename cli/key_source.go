@@ -22,12 +22,16 @@ type keySource struct {
 	passphraseFile string
 	passphraseFD   int
 	keyCommand     string
+	token          keys.TokenKey
 }
 
 func (s *keySource) add(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&s.passphraseFile, "passphrase-file", os.Getenv("CAPSTAN_PASSPHRASE_FILE"), "file whose first line is the passphrase")
 	f.IntVar(&s.passphraseFD, "passphrase-fd", -1, "open file descriptor to read the passphrase from")
+	f.StringVar(&s.token.Module, "pkcs11-module", os.Getenv("CAPSTAN_PKCS11_MODULE"), "with --store pkcs11: the token's library")
+	f.StringVar(&s.token.Token, "pkcs11-token", os.Getenv("CAPSTAN_PKCS11_TOKEN"), "with --store pkcs11: the token's label")
+	f.StringVar(&s.token.Key, "pkcs11-key", envOr("CAPSTAN_PKCS11_KEY", "capstan"), "with --store pkcs11: the key's label on it")
 	f.StringVar(&s.keyCommand, "key-command", os.Getenv("CAPSTAN_KEY_COMMAND"), "command that prints the private key, e.g. 'op read op://vault/key/pem'")
 }
 

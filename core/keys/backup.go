@@ -116,6 +116,9 @@ func (r *Ring) Export(ctx context.Context, rec Record, e Envelope, path string) 
 
 // private gives the PEM of a recorded key, after checking that it is the one.
 func (r *Ring) private(ctx context.Context, rec Record) ([]byte, error) {
+	if rec.Store == PKCS11 {
+		return nil, staysOnToken("read key", rec)
+	}
 	store, err := r.store(rec)
 	if err != nil {
 		return nil, err

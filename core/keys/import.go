@@ -321,7 +321,7 @@ func (r *Ring) Adopt(ctx context.Context, appID string) (Record, error) {
 }
 
 // Remove deletes a key's private half from its store, and then its record. A
-// key that an external command or the environment holds is only forgotten.
+// key that an external command, the environment or a token holds is only forgotten.
 func (r *Ring) Remove(ctx context.Context, rec Record) error {
 	const op = "remove key"
 	unlock, err := lock(ctx, r.dir, createLock)
@@ -343,7 +343,7 @@ func (r *Ring) Remove(ctx context.Context, rec Record) error {
 	if position(known, rec.Ref()) < 0 {
 		return notFound(op, rec.Ref(), "the index")
 	}
-	if rec.Store != Command && rec.Store != Environment {
+	if rec.Store != Command && rec.Store != Environment && rec.Store != PKCS11 {
 		store, err := r.store(rec)
 		if err != nil {
 			return err

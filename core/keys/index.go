@@ -35,6 +35,7 @@ type Record struct {
 	Store      Kind      `json:"store"`
 	Location   string    `json:"location"`          // for people
 	Command    []string  `json:"command,omitempty"` // Store command: what to run
+	Token      *TokenKey `json:"token,omitempty"`   // Store pkcs11: where on which token
 	Created    time.Time `json:"created"`           // UTC, when capstan first knew the key
 	LastUsed   time.Time `json:"lastUsed,omitzero"`
 	LastBackup time.Time `json:"lastBackup,omitzero"`

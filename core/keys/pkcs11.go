@@ -5,6 +5,7 @@ package keys
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -17,12 +18,9 @@ import (
 	"capstan/core/failure"
 )
 
-// Token names a key on a smart card or hardware security module.
-type Token struct {
-	Module string // path of the vendor's PKCS#11 library
-	Label  string // of the token
-	Key    string // label of the private key object and of its public one
-	PIN    Ask
+func init() {
+	openToken = func(ctx context.Context, t TokenKey, pin Ask) (crypto.Signer, error) { return OpenToken(ctx, t, pin) }
+	makeOnToken = func(ctx context.Context, t TokenKey, pin Ask) (crypto.Signer, error) { return MakeOnToken(ctx, t, pin) }
 }
 
 // TokenSigner signs with a key that never leaves its token. The token must
@@ -30,6 +28,7 @@ type Token struct {
 type TokenSigner struct {
 	mu      sync.Mutex // a session does one thing at a time
 	module  *pkcs11.Ctx
+	owner   bool // it initialised the library, and so ends it
 	session pkcs11.SessionHandle
 	key     pkcs11.ObjectHandle
 	public  *rsa.PublicKey
@@ -40,32 +39,92 @@ var _ crypto.Signer = (*TokenSigner)(nil)
 // OpenToken logs in to a token and finds its key, which must satisfy the key
 // policy. Failure codes: token_absent, passphrase_wrong, key_not_found,
 // key_weak. Close ends the session.
-func OpenToken(ctx context.Context, t Token) (*TokenSigner, error) {
-	const op = "open token"
+func OpenToken(ctx context.Context, t TokenKey, pin Ask) (*TokenSigner, error) {
+	return onSession(ctx, "open token", t, pin, pkcs11.CKF_SERIAL_SESSION, func(s *TokenSigner, op string) error {
+		var err error
+		if s.key, err = s.object(op, pkcs11.CKO_PRIVATE_KEY, t.Key); err != nil {
+			return err
+		}
+		return s.readPublic(op)
+	})
+}
+
+// MakeOnToken lets the token make a pair that it never hands out, under a label
+// that must be free: key_exists.
+func MakeOnToken(ctx context.Context, t TokenKey, pin Ask) (*TokenSigner, error) {
+	return onSession(ctx, "make key on token", t, pin, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION, func(s *TokenSigner, op string) error {
+		_, err := s.object(op, pkcs11.CKO_PRIVATE_KEY, t.Key)
+		if !errors.Is(err, ErrNotFound) {
+			if err != nil && failure.CodeOf(err) != "key_ambiguous" {
+				return err
+			}
+			return failure.Newf(failure.Conflict, "key_exists", op, "choose another --pkcs11-key, or record it with capstan key import --store pkcs11", "the token holds a key %q already", clean(t.Key))
+		}
+		if err := s.generate(op, t.Key); err != nil {
+			return err
+		}
+		return s.readPublic(op)
+	})
+}
+
+// generate makes an RSA pair as the key policy wants it.
+func (s *TokenSigner) generate(op, label string) error {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return storeFailed(op, err)
+	}
+	public := []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label), pkcs11.NewAttribute(pkcs11.CKA_ID, id),
+		pkcs11.NewAttribute(pkcs11.CKA_VERIFY, true), pkcs11.NewAttribute(pkcs11.CKA_MODULUS_BITS, Bits),
+		pkcs11.NewAttribute(pkcs11.CKA_PUBLIC_EXPONENT, big.NewInt(Exponent).Bytes()),
+	}
+	private := []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true), pkcs11.NewAttribute(pkcs11.CKA_LABEL, label), pkcs11.NewAttribute(pkcs11.CKA_ID, id),
+		pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true), pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, true),
+		pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, false), pkcs11.NewAttribute(pkcs11.CKA_SIGN, true),
+	}
+	_, key, err := s.module.GenerateKeyPair(s.session, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}, public, private)
+	if err != nil {
+		return tokenFailed(op, err)
+	}
+	s.key = key
+	return nil
+}
+
+// onSession logs in to a token and does something there. Where that fails the
+// session is closed.
+func onSession(ctx context.Context, op string, t TokenKey, pin Ask, flags uint, do func(s *TokenSigner, op string) error) (*TokenSigner, error) {
+	if err := t.check(op); err != nil {
+		return nil, err
+	}
 	module := pkcs11.New(t.Module)
 	if module == nil {
 		return nil, failure.Newf(failure.KeyStore, "token_absent", op, "check the path of the PKCS#11 library", "%s cannot be loaded", clean(t.Module))
 	}
-	if err := module.Initialize(); err != nil && !errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
+	err := module.Initialize()
+	if err != nil && !errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
 		module.Destroy()
 		return nil, tokenFailed(op, err)
 	}
-	s := &TokenSigner{module: module}
-	if err := s.open(ctx, op, t); err != nil {
+	s := &TokenSigner{module: module, owner: err == nil}
+	if err := s.login(ctx, op, t, pin, flags); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := do(s, op); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *TokenSigner) open(ctx context.Context, op string, t Token) error {
-	slot, err := s.slot(op, t.Label)
+func (s *TokenSigner) login(ctx context.Context, op string, t TokenKey, ask Ask, flags uint) error {
+	slot, err := s.slot(op, t.Token)
 	if err != nil {
 		return err
 	}
-	if s.session, err = s.module.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION); err != nil {
+	if s.session, err = s.module.OpenSession(slot, flags); err != nil {
 		return tokenFailed(op, err)
 	}
-	pin, err := t.PIN.ask(ctx, op, "PIN of token "+t.Label)
+	pin, err := ask.ask(ctx, op, "PIN of token "+clean(t.Token))
 	if err != nil {
 		return err
 	}
@@ -74,10 +133,7 @@ func (s *TokenSigner) open(ctx context.Context, op string, t Token) error {
 	if err != nil && !errors.Is(err, pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN)) {
 		return tokenFailed(op, err)
 	}
-	if s.key, err = s.object(op, pkcs11.CKO_PRIVATE_KEY, t.Key); err != nil {
-		return err
-	}
-	return s.readPublic(op)
+	return nil
 }
 
 func (s *TokenSigner) slot(op, label string) (uint, error) {
@@ -166,8 +222,13 @@ func (s *TokenSigner) Close() error {
 	var err error
 	if s.session != 0 {
 		err = s.module.CloseSession(s.session)
+		if errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)) { // ended by another key of the same library
+			err = nil
+		}
 	}
-	err = errors.Join(err, s.module.Finalize())
+	if s.owner {
+		err = errors.Join(err, s.module.Finalize())
+	}
 	s.module.Destroy()
 	s.module = nil
 	return err

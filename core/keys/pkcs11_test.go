@@ -66,8 +66,8 @@ func TestTokenSignsLikeSoftware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := Token{Module: softHSM(t, key), Label: "capstan test", Key: "updates", PIN: fixedPassphrase("123456")}
-	s, err := OpenToken(t.Context(), token)
+	token, pin := TokenKey{Module: softHSM(t, key), Token: "capstan test", Key: "updates"}, fixedPassphrase("123456")
+	s, err := OpenToken(t.Context(), token, pin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,20 +94,98 @@ func TestTokenSignsLikeSoftware(t *testing.T) {
 	}
 
 	for name, c := range map[string]struct {
-		bend func(*Token)
+		bend func(*TokenKey, *Ask)
 		code string
 	}{
-		"wrong PIN":     {func(t *Token) { t.PIN = fixedPassphrase("000000") }, "passphrase_wrong"},
-		"nobody to ask": {func(t *Token) { t.PIN = nil }, "passphrase_missing"},
-		"no such token": {func(t *Token) { t.Label = "none" }, "token_absent"},
-		"no such key":   {func(t *Token) { t.Key = "none" }, "key_not_found"},
-		"no library":    {func(t *Token) { t.Module = "/nonexistent.so" }, "token_absent"},
+		"wrong PIN":     {func(_ *TokenKey, pin *Ask) { *pin = fixedPassphrase("000000") }, "passphrase_wrong"},
+		"nobody to ask": {func(_ *TokenKey, pin *Ask) { *pin = nil }, "passphrase_missing"},
+		"no such token": {func(t *TokenKey, _ *Ask) { t.Token = "none" }, "token_absent"},
+		"no such key":   {func(t *TokenKey, _ *Ask) { t.Key = "none" }, "key_not_found"},
+		"no library":    {func(t *TokenKey, _ *Ask) { t.Module = "/nonexistent.so" }, "token_absent"},
 	} {
-		bent := token
-		c.bend(&bent)
+		bent, ask := token, pin
+		c.bend(&bent, &ask)
 		var f *failure.Error
-		if _, err := OpenToken(t.Context(), bent); !errors.As(err, &f) || f.Code != c.code {
+		if _, err := OpenToken(t.Context(), bent, ask); !errors.As(err, &f) || f.Code != c.code {
 			t.Errorf("%s: %v, want %s", name, err, c.code)
 		}
 	}
+}
+
+// TestTokenInTheRing: a key that a token makes, and one that it has, are keys
+// like others, except that they never leave.
+func TestTokenInTheRing(t *testing.T) {
+	_, pem := testPair(t, 0)
+	key, err := ParsePrivate(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := TokenKey{Module: softHSM(t, key), Token: "capstan test", Key: "updates"}
+	dir := t.TempDir()
+	open := func(pin string) *Ring {
+		t.Helper()
+		ring, err := NewRing(dir, Options{Passphrase: fixedPassphrase(pin), WorkFactor: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	ring := open("123456")
+	adopted, err := ring.AdoptToken(t.Context(), testApp, place)
+	if err != nil || adopted.KeyID != KeyID(&key.PublicKey) || !adopted.Imported {
+		t.Fatalf("adopt: %+v %v", adopted, err)
+	}
+	if _, err := ring.AdoptToken(t.Context(), testApp, place); !errors.Is(err, ErrExists) {
+		t.Errorf("adopt twice: %v", err)
+	}
+	if _, err := ring.CreateOnToken(t.Context(), testApp, place); !errors.Is(err, ErrExists) {
+		t.Errorf("make under a label that is taken: %v", err)
+	}
+	made := place
+	made.Key = "made here"
+	created, err := ring.CreateOnToken(t.Context(), testApp, made)
+	if err != nil || created.KeyID == adopted.KeyID || created.Store != PKCS11 {
+		t.Fatalf("create: %+v %v", created, err)
+	}
+
+	// Another run finds both by what the index says, and asks for the PIN.
+	ring.Forget()
+	if _, err := open("000000").Signer(t.Context(), adopted.KeyID); !errors.Is(err, ErrPassphraseWrong) {
+		t.Errorf("with a wrong PIN: %v", err)
+	}
+	ring = open("123456")
+	for _, rec := range []Record{adopted, created} {
+		if err := ring.Check(t.Context(), rec); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		signer, err := ring.Signer(t.Context(), rec.KeyID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message := bytes.Repeat([]byte{7}, 32)
+		signature, err := signer.Sign(nil, message, crypto.Hash(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := rec.Public()
+		if err != nil || rsa.VerifyPKCS1v15(public, crypto.Hash(0), message, signature) != nil {
+			t.Errorf("the signature of %s does not verify: %v", rec.KeyID, err)
+		}
+		if err := ring.Export(t.Context(), rec, Envelope{}, filepath.Join(dir, "out")); failure.CodeOf(err) != "key_not_exportable" {
+			t.Errorf("export: %v", err)
+		}
+	}
+	if found, err := ring.Find(t.Context(), testApp); err != nil || found.LastUsed.IsZero() {
+		t.Errorf("the app's key: %+v %v", found, err)
+	}
+	if _, err := ring.WritePublic(t.Context(), created, dir); err != nil {
+		t.Error(err)
+	}
+	if err := ring.Remove(t.Context(), adopted); err != nil {
+		t.Error(err)
+	}
+	if _, err := ring.AdoptToken(t.Context(), testApp, place); err != nil {
+		t.Errorf("forgotten, the key is still on the token: %v", err)
+	}
+	ring.Forget()
 }

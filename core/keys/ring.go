@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -61,6 +62,7 @@ type Ring struct {
 	mu       sync.Mutex
 	volatile []Record // of keys in memory: they are not written down
 	compared map[Ref]bool
+	tokens   map[Ref]crypto.Signer // that are open
 }
 
 // NewRing opens the ring whose index and key files are in dir. Nothing is
@@ -83,7 +85,7 @@ func NewRing(dir string, o Options) (*Ring, error) {
 		o.testOnlyKeyring = systemKeyring{}
 	}
 	d := disk{fault: o.testOnlyFault}
-	r := &Ring{dir: dir, opts: o, disk: d, compared: map[Ref]bool{}, now: func() time.Time { return o.Now().UTC().Truncate(time.Second) }}
+	r := &Ring{dir: dir, opts: o, disk: d, compared: map[Ref]bool{}, tokens: map[Ref]crypto.Signer{}, now: func() time.Time { return o.Now().UTC().Truncate(time.Second) }}
 	r.index = index{dir: dir, disk: d}
 	r.keyring = newKeyringStore(o.testOnlyKeyring, o.KeyringDeadline, o.Waiting)
 	r.files = newFileStore(filepath.Join(dir, "keys"), o.WorkFactor, o.Passphrase, o.NewPassphrase, d)
@@ -113,8 +115,19 @@ func DefaultDir() (string, error) {
 // Dir is the ring's folder.
 func (r *Ring) Dir() string { return r.dir }
 
-// Forget clears the passphrases that were given in this run.
-func (r *Ring) Forget() { r.files.forget() }
+// Forget clears the passphrases that were given in this run, and logs out of
+// tokens.
+func (r *Ring) Forget() {
+	r.files.forget()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ref, signer := range r.tokens {
+		if session, ok := signer.(io.Closer); ok {
+			_ = session.Close() // the token ends the session by itself when the process does
+		}
+		delete(r.tokens, ref)
+	}
+}
 
 // writable gives a store that can keep a new key.
 func (r *Ring) writable(op string, kind Kind) (Store, error) {
@@ -123,6 +136,8 @@ func (r *Ring) writable(op string, kind Kind) (Store, error) {
 		return r.stores[kind], nil
 	case Environment, Command:
 		return nil, readOnly(op, kind)
+	case PKCS11:
+		return nil, failure.New(failure.Usage, "store_read_only", op, "a token makes its keys itself and takes none in", "capstan key create --store pkcs11 makes one on it, capstan key import --store pkcs11 records one that is there")
 	case "":
 		return nil, failure.New(failure.Usage, "store_not_chosen", op, "no key store is chosen", "choose --store keyring or --store file")
 	}
@@ -248,6 +263,9 @@ func (r *Ring) vacant(ctx context.Context, op string, ref Ref) error {
 
 // holds reports whether a recorded key is still in its store.
 func (r *Ring) holds(ctx context.Context, rec Record) (bool, error) {
+	if rec.Store == PKCS11 { // to look would ask for the PIN
+		return true, nil
+	}
 	store, err := r.store(rec)
 	if err != nil {
 		return false, err
@@ -522,6 +540,20 @@ func (r *Ring) SignerOf(ctx context.Context, rec Record) (crypto.Signer, error) 
 		return nil, failure.Newf(failure.Usage, "key_scheme", "open key", "make a pair for the second scheme with capstan key create; --format v1 uses this one",
 			"key %s is of the first scheme, whose private half is in every app: its signature would prove nothing", rec.KeyID)
 	}
+	signer, err := r.signerOf(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	// The date of last use is a courtesy: a folder that cannot be written must
+	// not keep a release from being signed.
+	_ = r.touch(ctx, rec.Ref(), func(rec *Record) { rec.LastUsed = r.now() })
+	return signer, nil
+}
+
+func (r *Ring) signerOf(ctx context.Context, rec Record) (crypto.Signer, error) {
+	if rec.Store == PKCS11 {
+		return r.onToken(ctx, rec)
+	}
 	store, err := r.store(rec)
 	if err != nil {
 		return nil, err
@@ -530,9 +562,6 @@ func (r *Ring) SignerOf(ctx context.Context, rec Record) (crypto.Signer, error) 
 	if err != nil {
 		return nil, err
 	}
-	// The date of last use is a courtesy: a folder that cannot be written must
-	// not keep a release from being signed.
-	_ = r.touch(ctx, rec.Ref(), func(rec *Record) { rec.LastUsed = r.now() })
 	return NewSigner(key), nil
 }
 
@@ -553,6 +582,13 @@ func (r *Ring) touch(ctx context.Context, ref Ref, edit func(*Record)) error {
 // Check opens a key's private half and throws it away: nil means that the store
 // holds exactly the key that is on record.
 func (r *Ring) Check(ctx context.Context, rec Record) error {
+	if rec.Store == PKCS11 {
+		signer, err := r.onToken(ctx, rec)
+		if err != nil {
+			return err
+		}
+		return provesItself("check key", signer)
+	}
 	store, err := r.store(rec)
 	if err != nil {
 		return err
