@@ -24,7 +24,7 @@ func TestChannelSchedule(t *testing.T) {
 		args []string
 	}{
 		{"plan_invalid", []string{"--bundle", "1.0.2"}}, {"missing_bundle", []string{"--at", "2030-01-01T09:00"}}, {"invalid_time", []string{"--bundle", "1.0.2", "--at", "tomorrow"}},
-		{"invalid_rollout_percentage", []string{"--bundle", "1.0.2", "--ramp", "5,101"}}, 
+		{"invalid_rollout_percentage", []string{"--bundle", "1.0.2", "--ramp", "5,101"}},
 		{"confirmation_missing", []string{"--bundle", "1.0.2", "--ramp", "5,100"}},
 	} {
 		c.fails(2, bad.code, append([]string{"channel", "schedule", "production"}, bad.args...)...)

@@ -42,6 +42,12 @@ func Start(t testing.TB) *Server {
 		}
 		return &Server{base: u}
 	}
+	return StartOwn(t)
+}
+
+// StartOwn gives a server of the test's own, which it may stop and start again.
+func StartOwn(t testing.TB) *Server {
+	t.Helper()
 	bin := programs(t)
 	parent, err := os.MkdirTemp("", "capstan-pg-")
 	if err != nil {
