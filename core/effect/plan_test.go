@@ -38,9 +38,10 @@ func newShop(t *testing.T) shop {
 	}
 	h := shop{s, client, t}
 	h.must(client.CreateApp(t.Context(), app, "App"))
-	for version, minimum := range map[string]string{"1.4.1": "", "1.4.2": "", "1.5.0": "8.2.0"} {
+	minimum := map[string]string{"1.5.0": "8.2.0"}
+	for _, version := range []string{"1.4.1", "1.4.2", "1.5.0"} {
 		_, err := client.RegisterBundle(t.Context(), capgo.NewBundle{AppID: app, Version: version, ExternalURL: "https://cdn.example.com/" + version + ".zip",
-			Checksum: strings.Repeat("0", 64), MinUpdateVersion: minimum})
+			Checksum: strings.Repeat("0", 64), MinUpdateVersion: minimum[version]})
 		h.must(err)
 	}
 	yes, no, policy := true, false, capgo.PolicyVersionNumber
