@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"capstan/cli"
+	"capstan/core/keys"
 	"capstan/core/profile"
 	"capstan/core/workspace"
 	"capstan/examples"
@@ -19,6 +20,12 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	config, options, err := consoleOn(ctx, start)
 	if err != nil {
 		return err
+	}
+	var passphrases *ui.Passphrases
+	if start.Demo == nil { // the demo knows its own
+		passphrases = ui.NewPassphrases()
+		config.Keys.Passphrase, config.Keys.NewPassphrase = passphrases.Ask, passphrases.AskNew
+		config.Keys.Environment = keys.TakeEnvironment()
 	}
 	w, err := workspace.Open(ctx, config)
 	if err != nil {
@@ -43,7 +50,7 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	}
 	return ui.Run(ctx, ui.Options{
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
-		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang,
+		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang, Passphrases: passphrases,
 	})
 }
 

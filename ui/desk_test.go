@@ -34,8 +34,11 @@ type desk struct {
 	slow     time.Duration // of every read
 	down     error         // of every read
 	prepare  func(ctx context.Context, emit func(release.Event)) error
-	local    bool // the server is on loopback
-	block    bool // the folder is not a build
+	ask      *Passphrases // for the keys in files; nil asks nobody
+	told     string       // the last passphrase that it got
+	wrong    error        // of every passphrase
+	local    bool         // the server is on loopback
+	block    bool         // the folder is not a build
 	nextID   int64
 	resumed  string // id of the release that was continued
 }
@@ -312,7 +315,67 @@ func (d *desk) Stores(ctx context.Context) ([]views.KeyStore, error) {
 		return []views.KeyStore{{Kind: "keyring"}, {Kind: "file"}, {Kind: "memory"}}
 	})
 }
+
+// passphrase asks as the ring does for what is in a file.
+func (d *desk) passphrase(ctx context.Context, fresh bool) error {
+	if d.ask == nil {
+		return nil
+	}
+	ask := d.ask.Ask
+	if fresh {
+		ask = d.ask.AskNew
+	}
+	typed, err := ask(ctx, "passphrase for com.example.notes")
+	if err != nil {
+		return err
+	}
+	d.told = string(typed)
+	return d.wrong
+}
+
+func (d *desk) Import(ctx context.Context, appID, path, kind string) (views.Key, []views.Finding, error) {
+	key, err := get(ctx, d, func() views.Key {
+		k := views.Key{AppID: appID, ID: "MIIBCgKCAQEAimported", Fingerprint: "SHA256:9Zk", Store: kind, Location: "capstan/" + appID, Created: time.Now(), PublicPEM: samplePEM}
+		d.keys = append(d.keys, k)
+		return k
+	})
+	return key, []views.Finding{{Level: "warn", Code: "loose_mode", Text: path + " is readable by others", Hint: "chmod 600 it, or delete it once a backup is proven"}}, err
+}
+func (d *desk) Export(ctx context.Context, _ views.Key, _ string) error {
+	return d.passphrase(ctx, true)
+}
+func (d *desk) Backup(ctx context.Context, _, _ string) error {
+	if err := d.passphrase(ctx, true); err != nil {
+		return err
+	}
+	for i := range d.keys {
+		d.keys[i].BackedUp = time.Now()
+	}
+	return nil
+}
+func (d *desk) Drill(ctx context.Context, _ string) ([]views.Drilled, error) {
+	if err := d.passphrase(ctx, false); err != nil {
+		return nil, err
+	}
+	for i := range d.keys {
+		d.keys[i].Drilled = time.Now()
+	}
+	return []views.Drilled{{AppID: app, KeyID: d.keys[0].ID, Known: true}, {AppID: "com.example.shop", KeyID: "MIIBCgKCAQEAunknownk"}}, nil
+}
+func (d *desk) Remove(ctx context.Context, k views.Key) error {
+	_, err := get(ctx, d, func() bool {
+		d.keys = slices.DeleteFunc(d.keys, func(o views.Key) bool { return o.ID == k.ID })
+		return true
+	})
+	return err
+}
+
 func (d *desk) Create(ctx context.Context, appID, kind string) (views.Key, error) {
+	if kind == "file" {
+		if err := d.passphrase(ctx, true); err != nil {
+			return views.Key{}, err
+		}
+	}
 	return get(ctx, d, func() views.Key {
 		k := views.Key{AppID: appID, ID: "MIIBCgKCAQEA9f3c2e1b", Fingerprint: "SHA256:qL8mVw2p0s1Tt7JkzX4rN6dYb3cEhUoA5gRfWiQx9Zk", Store: kind, Location: "capstan/" + appID, Created: time.Now(), PublicPEM: samplePEM}
 		d.keys = append(d.keys, k)
@@ -519,6 +582,7 @@ func (m *memoryPreferences) Save(_ context.Context, s views.Settings) error {
 var (
 	_ views.Registry = (*desk)(nil)
 	_ views.Keys     = (*desk)(nil)
+	_ views.KeyCare  = (*desk)(nil)
 	_ views.Releases = (*desk)(nil)
 	_ views.Folders  = (*desk)(nil)
 	_ views.Contents = (*desk)(nil)
@@ -530,7 +594,7 @@ var (
 // options open the console on a desk.
 func (d *desk) options() Options {
 	return Options{
-		Services: views.Services{Registry: d, Keys: d, Releases: d, Folders: d, Contents: d, Prober: d, Project: d, Server: d,
+		Services: views.Services{Registry: d, Keys: d, KeyCare: d, Releases: d, Folders: d, Contents: d, Prober: d, Project: d, Server: d,
 			Preferences: &memoryPreferences{views.Settings{Profile: "work", Profiles: []views.Profile{{Name: "work", Server: "https://updates.example.com", Storage: "s3://releases", Channel: "production"}, {Name: "local", Server: "http://127.0.0.1:8087", Storage: "capstan+http://127.0.0.1:8087", Channel: "beta"}}}}},
 		Facts: views.Facts{AppID: app, AppName: "Notes", WebDir: "/home/maria/notes/dist", Root: "/home/maria/notes", Channel: "production", PluginVersion: "8.51.23", NativeVersion: "2.1.0", ServerURL: "https://updates.example.com", Production: "production"},
 	}

@@ -51,8 +51,12 @@ func (r *root) small(w, h int) string {
 func (r *root) overlay(w, h int) string {
 	e := r.e
 	switch {
+	case r.secret != nil:
+		return r.secret.View(w, h, e.St, e.S)
 	case r.confirm != nil:
 		return r.confirm.View(w, h, e.St, e.S)
+	case r.prompt != nil:
+		return r.prompt.View(w, h, e.St, e.S)
 	case r.choose != nil:
 		return r.choose.View(w, h, e.St, e.S)
 	case r.message != nil:

@@ -37,6 +37,12 @@ func runLines(ctx context.Context, o Options) error {
 		o.Output = os.Stdout
 	}
 	l := &lines{e: o.env(ctx), in: bufio.NewReader(o.Input), out: o.Output}
+	if o.Passphrases != nil {
+		terminal, _ := o.Input.(*os.File)
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		go o.Passphrases.serveLines(ctx, terminal, l.say, l.e.S)
+	}
 	l.say("%s", l.e.S.LineIntro)
 	for {
 		err := l.menu(ctx)

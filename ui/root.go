@@ -49,12 +49,15 @@ type root struct {
 	// stack holds the screens from the tab to the visible one.
 	stack []views.Screen
 
-	confirm *openConfirm
-	choose  *openChoice
-	message *widget.Message
-	help    *helpPage
-	palette *palette
-	filter  *widget.Input // set while the filter is typed
+	secret      *openSecret
+	passphrases *Passphrases
+	confirm     *openConfirm
+	prompt      *openPrompt
+	choose      *openChoice
+	message     *widget.Message
+	help        *helpPage
+	palette     *palette
+	filter      *widget.Input // set while the filter is typed
 
 	notice   views.NoticeMsg
 	noticeAt time.Time // zero when there is no notice
@@ -71,6 +74,11 @@ type root struct {
 type openConfirm struct {
 	widget.Confirm
 	then func() tea.Cmd
+}
+
+type openPrompt struct {
+	widget.Prompt
+	then func(string) tea.Cmd
 }
 
 type openChoice struct {
@@ -110,7 +118,7 @@ func (r *root) view() views.View { return r.screens[r.stack[len(r.stack)-1]] }
 func (r *root) screen() views.Screen { return r.stack[len(r.stack)-1] }
 
 func (r *root) Init() tea.Cmd {
-	return r.guard(tea.Batch(tea.RequestBackgroundColor, r.navigate(r.first), r.slow(), r.fast()))
+	return r.guard(tea.Batch(tea.RequestBackgroundColor, r.navigate(r.first), r.slow(), r.fast(), r.passphrases.listen(r.e.Ctx)))
 }
 
 func (r *root) slow() tea.Cmd {
@@ -188,7 +196,9 @@ func (r *root) update(msg tea.Msg) tea.Cmd {
 	case forceQuit:
 		return tea.Quit
 	case slowTick:
-		return tea.Batch(r.slow(), r.second())
+		return tea.Batch(r.slow(), r.second(), r.dropSecret())
+	case askedMsg:
+		r.asked(m.question)
 	case fastTick:
 		r.ticking = false
 		r.e.Step++
@@ -216,6 +226,10 @@ func (r *root) update(msg tea.Msg) tea.Cmd {
 	case views.ConfirmMsg:
 		r.confirm = &openConfirm{m.Dialog, m.Then}
 		r.confirm.Open(r.e.Now())
+	case views.PromptMsg:
+		r.prompt = &openPrompt{m.Dialog, m.Then}
+	case views.SayMsg:
+		r.message = &m.Dialog
 	case views.ChooseMsg:
 		r.choose = &openChoice{m.Choice, m.Then}
 	case views.ProbedMsg:
@@ -276,7 +290,7 @@ func (r *root) second() tea.Cmd {
 
 // covered reports whether something lies over the screen and has the keys.
 func (r *root) covered() bool {
-	return r.confirm != nil || r.choose != nil || r.message != nil || r.help != nil || r.palette != nil
+	return r.secret != nil || r.confirm != nil || r.prompt != nil || r.choose != nil || r.message != nil || r.help != nil || r.palette != nil
 }
 
 // restyle makes the styles anew for the theme and the terminal.
@@ -360,8 +374,12 @@ func (r *root) key(m tea.KeyPressMsg) tea.Cmd {
 		return nil
 	}
 	switch {
+	case r.secret != nil:
+		return r.secretKey(m)
 	case r.confirm != nil:
 		return r.confirmKey(m)
+	case r.prompt != nil:
+		return r.promptKey(m)
 	case r.choose != nil:
 		at, outcome := r.choose.Update(m)
 		then := r.choose.then
@@ -454,8 +472,24 @@ func (r *root) confirmKey(m tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
+func (r *root) promptKey(m tea.Msg) tea.Cmd {
+	p := r.prompt
+	switch p.Update(m) {
+	case widget.Confirmed:
+		r.prompt = nil
+		return p.then(p.Value())
+	case widget.Refused:
+		r.prompt = nil
+	}
+	return nil
+}
+
 func (r *root) paste(m tea.PasteMsg) tea.Cmd {
 	switch {
+	case r.secret != nil && !r.tooSmall():
+		return r.secretKey(m)
+	case r.prompt != nil && r.confirm == nil && !r.tooSmall():
+		return r.promptKey(m)
 	case r.tooSmall() || r.choose != nil || r.message != nil || r.help != nil:
 		return nil
 	case r.confirm != nil:

@@ -34,6 +34,10 @@ type Options struct {
 	Lang       string     // en or es; anything else is en
 	Theme      theme.Name // empty is Auto
 
+	// Passphrases brings questions for passphrases to the screen; nil when no
+	// key of the services needs one.
+	Passphrases *Passphrases
+
 	// OnCrash is told of a panic before the console ends in order; it may
 	// write a crash file. It may be called from any goroutine.
 	OnCrash func(value any, stack []byte)
@@ -66,6 +70,7 @@ func Run(ctx context.Context, o Options) error {
 	r := newRoot(o.env(ctx), o.start(), o.StartArg)
 	r.plain, r.noMouse = o.NoColor, o.NoMouse
 	r.onCrash, r.jobs.onCrash = o.OnCrash, o.OnCrash
+	r.passphrases = o.Passphrases
 	r.restyle()
 
 	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler()}

@@ -32,7 +32,8 @@ func Services(w *workspace.Workspace, o Options) (views.Services, error) {
 	}
 	s := views.Services{
 		Registry: w.Registry,
-		Keys:     ring{w.Keys},
+		Keys:     keeper{ring{w.Keys}, w},
+		KeyCare:  keeper{ring{w.Keys}, w},
 		Releases: &releases{workspace: w, options: o},
 		Folders:  folders{w.Journals},
 		Contents: newContents(w),

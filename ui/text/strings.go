@@ -25,7 +25,9 @@ type Strings struct {
 	QuitTitle, QuitWhat, StopTitle, StopWhat, StopVerb, KeepGoing, Stopping, SuspendedNote                                   string
 
 	// Dialogs
-	TypeToConfirm, PressEnter, NotTheWord, EscCancels, TypeToNarrow, PickerFound, PickerRecent string
+	TypeToConfirm, PressEnter, NotTheWord, EscCancels, TypeToNarrow, PickerFound, PickerRecent      string
+	SecretTitle, SecretNewTitle, SecretField, SecretAgain, SecretNothing, SecretTyped, SecretUnseen string
+	SecretEmpty, SecretShort, SecretDiffers, SecretAdvice, SecretClear, PathLabel, PathMissing      string
 
 	// Screens
 	TabBoard, TabRelease, TabBundles, TabDevices, TabFleet, TabActivity, TabKeys, TabServer, TabSettings, TabSetup string
@@ -37,6 +39,7 @@ type Strings struct {
 	HelpToAll, HelpChange, HelpProbe, HelpUndo, HelpPane, HelpDelete, HelpCleanup, HelpDetail, HelpSort, HelpWhy, HelpLookUp string
 	HelpForce, HelpClear, HelpNewKey, HelpComplete, HelpChoose, HelpField                                                    string
 	HelpDetails, HelpFiles, HelpCompare                                                                                      string
+	HelpImport, HelpExport, HelpBackup, HelpDrill, HelpRemove                                                                string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -46,6 +49,7 @@ type Strings struct {
 	LongCopyLive, LongCopyVersion, LongCopyChecksum, LongCopyKey, LongCopyKeyID, LongCopyID, LongCopyVerdict           string
 	LongCopyAddress, LongChangeSetting                                                                                 string
 	LongDetails, LongFiles, LongCompare                                                                                string
+	LongImport, LongExport, LongBackup, LongDrill, LongRemove                                                          string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -55,6 +59,7 @@ type Strings struct {
 	WhyNoProbe, WhyNoProject, WhyNoEdit, WhyWritten, WhyNoUndo, WhyNoOverride, WhyNothingUnused, WhyMakingKey                string
 	WhyLooking, WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                     string
 	WhyNoContents, WhyOneBundle                                                                                              string
+	WhyNoCare                                                                                                                string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
@@ -100,7 +105,11 @@ type Strings struct {
 	SomeEnforceHow, LeftBehind, LeftBehindHow, OtherKey, OtherKeyHow                                                        string
 
 	// Keys
-	NoKeys, NoKeysHow, NoBackup, BackupHow, InProject, ChooseStore, SecondKey string
+	NoKeys, NoKeysHow, NoBackup, BackupHow, InProject, ChooseStore, SecondKey                  string
+	ImportTitle, ImportWhat, ImportInto, Imported, ImportedTitle, ExportTitle, ExportWhat      string
+	Exported, BackupTitle, BackupWhat, BackedUp, DrillTitle, DrillWhat, DrillOffer             string
+	DrillOfferWhat, DrilledTitle, DrilledKey, DrilledUnknown, Drilled, NotDrilled, RemoveTitle string
+	RemoveWhat, RemoveNoBackup, RemoveDevices, Removed                                         string
 
 	// Setup
 	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel, SetupChannels string

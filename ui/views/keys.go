@@ -3,7 +3,6 @@ package views
 import (
 	"context"
 	"strings"
-	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -117,13 +116,16 @@ func (v *keysView) Actions() []Action {
 	case !v.plan.Ready() || v.plan.Value.Apply == nil:
 		write.Disabled = e.S.WhyNoEdit
 	}
-	return []Action{
+	care := v.careActions(k, why)
+	actions := []Action{
 		{ID: "new-key", Keys: []string{"N"}, Help: e.S.HelpNewKey, Long: e.S.LongNewKey, Dangerous: true, Primary: true, Run: v.choose},
+		care[0],
 		{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopyKey, Long: e.S.LongCopyKey, Disabled: why, Primary: true, Run: func() tea.Cmd { return Copy(k.PublicPEM, e.S.WhatPublicKey) }},
 		{ID: "copy-id", Keys: []string{"Y"}, Help: e.S.HelpCopyID, Long: e.S.LongCopyKeyID, Disabled: why, Run: func() tea.Cmd { return Copy(k.ID, e.S.KeyID) }},
 		write,
 		{ID: "sort", Keys: []string{"o"}, Help: e.S.HelpSort, Long: e.S.LongSort, Run: func() tea.Cmd { v.table.SortNext(); return nil }},
 	}
+	return append(actions, care[1:]...)
 }
 
 // choose asks for the store of a new key, and warns when there is a key already.
@@ -141,7 +143,7 @@ func (v *keysView) choose() tea.Cmd {
 		v.making = true
 		e.Loads++
 		return func() tea.Msg {
-			ctx, stop := context.WithTimeout(e.Ctx, 2*time.Minute)
+			ctx, stop := context.WithTimeout(e.Ctx, askLimit)
 			defer stop()
 			k, err := e.Services.Keys.Create(ctx, e.Facts.AppID, stores[i].Kind)
 			return newKeyMsg{k, err}
@@ -181,7 +183,11 @@ func (v *keysView) detail(k Key, w int) []string {
 	if k.BackedUp.IsZero() {
 		lines = append(lines, " "+field(e, e.S.ColBackup, e.St.Warn.Render("! "+e.S.NoBackup)+"  "+e.St.Muted.Render(e.S.BackupHow), col))
 	} else {
-		lines = append(lines, " "+field(e, e.S.ColBackup, e.St.OK.Render("✓ ")+e.St.Text.Render(e.S.Ago(e.Now(), k.BackedUp)), col))
+		proven := e.St.Warn.Render("! ") + e.St.Text.Render(e.S.NotDrilled)
+		if !k.Drilled.IsZero() {
+			proven = e.St.OK.Render("✓ ") + e.St.Text.Render(sprintf(e.S.Drilled, e.S.Ago(e.Now(), k.Drilled)))
+		}
+		lines = append(lines, " "+field(e, e.S.ColBackup, e.St.OK.Render("✓ ")+e.St.Text.Render(e.S.Ago(e.Now(), k.BackedUp))+"  "+proven, col))
 	}
 	if e.Services.Project != nil && v.plan.Ready() {
 		state := e.St.OK.Render("✓ ") + e.St.Text.Render(e.S.EditThere)

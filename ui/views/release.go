@@ -348,7 +348,7 @@ func (r *releaser) createKey() tea.Cmd {
 	r.making = true
 	e.Loads++
 	return func() tea.Msg {
-		ctx, stop := context.WithTimeout(e.Ctx, 2*time.Minute)
+		ctx, stop := context.WithTimeout(e.Ctx, askLimit)
 		defer stop()
 		k, err := e.Services.Keys.Create(ctx, e.Facts.AppID, kind)
 		return keyMadeMsg{k, err}

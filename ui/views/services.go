@@ -15,11 +15,12 @@ import (
 )
 
 // Services is everything the console asks of the rest of the program. Registry,
-// Keys, Releases and Folders must be set. A nil Contents, Prober, Project,
-// Server or Preferences takes the matching actions away, with the reason shown.
+// Keys, Releases and Folders must be set. A nil KeyCare, Contents, Prober,
+// Project, Server or Preferences takes the matching actions away, with the reason shown.
 type Services struct {
 	Registry    Registry
 	Keys        Keys
+	KeyCare     KeyCare
 	Releases    Releases
 	Folders     Folders
 	Contents    Contents
@@ -63,6 +64,7 @@ type Key struct {
 	Created     time.Time
 	LastUsed    time.Time // zero: never
 	BackedUp    time.Time // zero: never
+	Drilled     time.Time // when a backup was opened and matched; zero: never
 }
 
 // KeyStore is a place where a new private key can be kept.
@@ -81,6 +83,28 @@ type Keys interface {
 	// Create makes a pair, stores it, reads it back, and only then returns.
 	// It never overwrites.
 	Create(ctx context.Context, appID, kind string) (Key, error)
+}
+
+// KeyCare moves keys in and out of their stores. Its methods may ask for a
+// passphrase while they run, and wait for it.
+type KeyCare interface {
+	// Import takes the private key in a file into a store. What is odd about it
+	// and did not stop it comes as findings.
+	Import(ctx context.Context, appID, path, kind string) (Key, []Finding, error)
+	// Export writes a private key to a new file, encrypted under a passphrase.
+	Export(ctx context.Context, key Key, path string) error
+	// Backup writes all keys of an app to one new file, encrypted under a passphrase.
+	Backup(ctx context.Context, appID, path string) error
+	// Drill opens a backup and lets every key in it sign, without restoring any.
+	Drill(ctx context.Context, path string) ([]Drilled, error)
+	// Remove deletes the private half from its store for good.
+	Remove(ctx context.Context, key Key) error
+}
+
+// Drilled is a key that a backup was proven to hold.
+type Drilled struct {
+	AppID, KeyID string
+	Known        bool // it is the key that this machine has, byte by byte
 }
 
 // Finding is one thing that an inspection noticed.

@@ -79,6 +79,8 @@ type Env struct {
 	// that; nil when the last read worked. Since is when what is shown was read.
 	Offline error
 	Since   time.Time
+	// lastBackup is the file that a backup went to in this console.
+	lastBackup string
 	// Undo is the inverse of the last pointer move made in this console.
 	Undo *Undo
 }
@@ -191,6 +193,25 @@ func Ask(d widget.Confirm, then func() tea.Cmd) tea.Cmd {
 	return func() tea.Msg { return ConfirmMsg{d, then} }
 }
 
+// PromptMsg opens a dialog with a line of text; Then gets it.
+type PromptMsg struct {
+	Dialog widget.Prompt
+	Then   func(value string) tea.Cmd
+}
+
+// Prompt asks for a line of text.
+func Prompt(d widget.Prompt, then func(value string) tea.Cmd) tea.Cmd {
+	return func() tea.Msg { return PromptMsg{d, then} }
+}
+
+// SayMsg opens a dialog that only says something.
+type SayMsg struct{ Dialog widget.Message }
+
+// Say opens a dialog that only says something. Lines are styled.
+func Say(title string, lines ...string) tea.Cmd {
+	return func() tea.Msg { return SayMsg{widget.Message{Title: title, Lines: lines}} }
+}
+
 // ChooseMsg opens a list to choose from; Then gets the index of the chosen item.
 type ChooseMsg struct {
 	Choice widget.Choice
@@ -212,9 +233,21 @@ type DoneMsg struct {
 
 // Do runs a short change in the background.
 func (e *Env) Do(say string, work func(ctx context.Context) error, after func() tea.Cmd) tea.Cmd {
+	return e.do(30*time.Second, say, work, after)
+}
+
+// askLimit is how long something may take that asks the operator meanwhile.
+const askLimit = 15 * time.Minute
+
+// DoAsking is Do for work that may ask for a passphrase.
+func (e *Env) DoAsking(say string, work func(ctx context.Context) error, after func() tea.Cmd) tea.Cmd {
+	return e.do(askLimit, say, work, after)
+}
+
+func (e *Env) do(limit time.Duration, say string, work func(ctx context.Context) error, after func() tea.Cmd) tea.Cmd {
 	e.Loads++
 	return func() tea.Msg {
-		ctx, stop := context.WithTimeout(e.Ctx, 30*time.Second)
+		ctx, stop := context.WithTimeout(e.Ctx, limit)
 		defer stop()
 		return DoneMsg{work(ctx), say, after}
 	}
