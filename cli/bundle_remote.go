@@ -41,9 +41,9 @@ func newBundleList(c *Command) *cobra.Command {
 			return c.Result(bundles, func(w io.Writer) {
 				rows := make([][]string, 0, len(bundles))
 				for _, b := range bundles {
-					rows = append(rows, []string{b.Name, orDash(strings.Join(linkedTo(b, channels), ", ")), sealedText(b), b.CreatedAt.UTC().Format("2006-01-02 15:04"), b.Comment})
+					rows = append(rows, []string{b.Name, orDash(strings.Join(linkedTo(b, channels), ", ")), sealedText(b), deltaText(b), b.CreatedAt.UTC().Format("2006-01-02 15:04"), b.Comment})
 				}
-				table(w, "BUNDLE\tCHANNELS\tSEALED\tCREATED (UTC)\tCOMMENT", rows)
+				table(w, "BUNDLE\tCHANNELS\tSEALED\tDELTA\tCREATED (UTC)\tCOMMENT", rows)
 			})
 		},
 	}
@@ -70,6 +70,14 @@ func sealedText(b capgo.Bundle) string {
 		return "no"
 	}
 	return "yes " + b.KeyID
+}
+
+// deltaText counts the files of a bundle's delta update.
+func deltaText(b capgo.Bundle) string {
+	if b.ManifestCount == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d files", b.ManifestCount)
 }
 
 func newBundleShow(c *Command) *cobra.Command {

@@ -511,3 +511,31 @@ type recording struct {
 func (r recording) RegisterBundle(ctx context.Context, b capgo.NewBundle) (capgo.Bundle, error) {
 	return r.into.RegisterBundle(ctx, b)
 }
+
+// TestDeltaOfTenThousand takes the most files that a delta update may have from
+// folder to device: CAPSTAN_LONG=1.
+func TestDeltaOfTenThousand(t *testing.T) {
+	if os.Getenv("CAPSTAN_LONG") != "1" {
+		t.Skip("some minutes: set CAPSTAN_LONG=1")
+	}
+	y := newYard(t)
+	files := map[string]string{"index.html": "<!doctype html>", "main.js": "notifyAppReady()"}
+	for i := range capgo.MaxManifest - len(files) {
+		files[fmt.Sprintf("assets/%03d/chunk-%05d.js", i%100, i)] = fmt.Sprintf("export const n = %d;", i)
+	}
+	v := y.deltaVictim(t, deltaApp, "1.0.0", files)
+	result, err := v.pipeline(t).Run(t.Context(), v.Plan, func(release.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Delta.Files != capgo.MaxManifest || result.Device == nil || !result.Device.Installed {
+		t.Errorf("%+v %+v", result.Delta, result.Device)
+	}
+	d, f := phone(t, y, y.public, "8.51.23", device.Android)
+	answer, got := update(t, y, d)
+	checkInstalled(t, "10,000 files", got.Dir, files, true)
+	checkSizes(t, y, "10,000 files", answer)
+	if n := f.n.Load(); n != capgo.MaxManifest {
+		t.Errorf("%d fetched", n)
+	}
+}
