@@ -35,7 +35,7 @@ prints an admin token, once. SIGTERM lets running requests finish and stops.`,
 	f.StringVar(&config.DataDir, "data", "", "data directory (default server in the user's data folder)")
 	f.StringVar(&config.PublicURL, "public-url", os.Getenv("CAPSTAN_PUBLIC_URL"), "address under which devices reach this server")
 	f.StringVar(&config.Database, "database", "", "postgres:// URL, or a SQLite file; $CAPSTAN_DATABASE keeps a password out of the process list (default capstan.db in the data directory)")
-	f.StringVar(&config.ObjectsDir, "storage", "", "folder of the objects, also as file:///folder (default objects in the data directory)")
+	f.StringVar(&config.ObjectsDir, "storage", "", "folder of the objects, or s3://bucket/prefix?endpoint=…&region=… with credentials where Amazon's tools keep them (default objects in the data directory)")
 	f.StringSliceVar(&config.TrustedProxies, "trusted-proxy", nil, "address or network whose X-Forwarded-For is believed")
 	f.StringVar(&config.Certificate, "tls-cert", "", "PEM certificate; read again when it changes")
 	f.StringVar(&config.CertificateKey, "tls-key", "", "PEM key of the certificate")
@@ -71,11 +71,12 @@ func (c *Command) serve(ctx context.Context, config server.Config, logFormat str
 	if config.Database == "" {
 		config.Database = os.Getenv("CAPSTAN_DATABASE")
 	}
-	folder, err := storageFolder(config.ObjectsDir)
-	if err != nil {
+	if _, isBucket := cutScheme(config.ObjectsDir, "s3://"); isBucket {
+		config.Bucket, config.ObjectsDir = config.ObjectsDir, ""
+	}
+	if config.ObjectsDir, err = storageFolder(config.ObjectsDir); err != nil {
 		return err
 	}
-	config.ObjectsDir = folder
 	config.Version = Version()
 
 	s, err := server.New(config)
@@ -105,10 +106,10 @@ func storageFolder(raw string) (string, error) {
 	if isURL {
 		return filepath.FromSlash(rest), nil
 	}
-	for _, scheme := range []string{"s3://", "gs://", "azblob://", "https://", "http://"} {
+	for _, scheme := range []string{"gs://", "azblob://", "https://", "http://"} {
 		if _, ok := cutScheme(raw, scheme); ok {
 			return "", failure.Newf(failure.Usage, "storage_unsupported", "start server", "upload to it with the profile's storage instead; devices then download there and not from this server",
-				"the server keeps objects in a folder, not in %s", scheme)
+				"the server keeps objects in a folder or an s3:// bucket, not in %s", scheme)
 		}
 	}
 	return raw, nil

@@ -58,8 +58,11 @@ func get(t *testing.T, s *servertest.Server, method, path string, header http.He
 	return answer, body
 }
 
-func TestObjects(t *testing.T) {
-	s := startWithApps(t)
+func TestObjects(t *testing.T) { testObjects(t, startWithApps(t), "objects") }
+
+// testObjects is what a server promises of objects, wherever it keeps them;
+// uploads arrive in folder of the data directory.
+func testObjects(t *testing.T, s *servertest.Server, folder string) {
 	data, sum := content(300_000)
 	other, otherSum := content(300_001)
 	name := mine + "/1.0.0/" + sum + ".zip"
@@ -90,7 +93,7 @@ func TestObjects(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", c.what, status, text, c.status, c.code)
 		}
 	}
-	left, err := os.ReadDir(filepath.Join(s.DataDir, "objects", ".incoming"))
+	left, err := os.ReadDir(filepath.Join(s.DataDir, folder, ".incoming"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("uploads are left over: %v, %v", left, err)
 	}
@@ -174,8 +177,9 @@ func TestObjectsWithoutRows(t *testing.T) {
 }
 
 // Many uploads of one object at a time leave one whole object.
-func TestObjectsRace(t *testing.T) {
-	s := startWithApps(t)
+func TestObjectsRace(t *testing.T) { testObjectsRace(t, startWithApps(t)) }
+
+func testObjectsRace(t *testing.T, s *servertest.Server) {
 	data, sum := content(200_000)
 	name := mine + "/1.0.0/" + sum + ".zip"
 	var all sync.WaitGroup
@@ -312,8 +316,9 @@ func TestObjectTooLarge(t *testing.T) {
 }
 
 // The storage client's own calls against the real server.
-func TestStorageClient(t *testing.T) {
-	s := startWithApps(t)
+func TestStorageClient(t *testing.T) { testStorageClient(t, startWithApps(t)) }
+
+func testStorageClient(t *testing.T, s *servertest.Server) {
 	ctx := context.Background()
 	target, err := storage.Open(ctx, "capstan+"+s.BaseURL, s.URL(), storage.Credentials{Token: transport.NewSecret(s.Token)})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"capstan/core/failure"
+	"capstan/server/management"
 	"capstan/server/store"
 )
 
@@ -34,6 +35,24 @@ const (
 	paceBytes = 64 << 10
 	paceTime  = 30 * time.Second
 )
+
+// objects is where objects are kept: a folder or a bucket.
+type objects interface {
+	management.Objects
+	serve(w http.ResponseWriter, r *http.Request)
+	close() error
+}
+
+func openObjects(ctx context.Context, c Config, rows *store.Store) (objects, error) {
+	if c.Bucket != "" {
+		return openBucket(ctx, c, rows)
+	}
+	f, err := openFolder(c.ObjectsDir, rows, c.MaxObject)
+	if err != nil {
+		return nil, err // not a nil folder in an interface
+	}
+	return f, nil
+}
 
 // folder keeps objects as files below one root. An object is written to a file
 // of its own, synced, and then linked to its name, so that a name either does
@@ -112,21 +131,8 @@ func otherContent() error {
 // one that is there with the same content. Codes invalid_object_name,
 // missing_hash, object_too_large, hash_mismatch, object_exists.
 func (f *folder) Put(w http.ResponseWriter, r *http.Request, name string) (int, error) {
-	want := strings.ToLower(r.Header.Get(shaHeader))
-	switch {
-	case !validName(name):
-		return 0, failure.New(failure.Usage, "invalid_object_name", "", "the object's name holds what not every storage takes", "name it app/version/hash.zip")
-	case !hexSHA.MatchString(want):
-		return 0, failure.New(failure.Usage, "missing_hash", "", "the header "+shaHeader+" is not a SHA-256 in hex", "")
-	case nameHash(name) != "" && nameHash(name) != want:
-		return 0, failure.New(failure.Verification, "hash_mismatch", "", "the object's name carries another hash", "")
-	case r.ContentLength > f.max:
-		return 0, failure.Newf(failure.Usage, "object_too_large", "", "", "the object is larger than %d bytes", f.max)
-	}
-	if known, err := f.rows.Object(r.Context(), name); err == nil && known.SHA256 != want {
-		discard(r)
-		return 0, otherContent()
-	} else if err != nil && failure.CodeOf(err) != "object_not_found" {
+	want, err := f.admit(r, name)
+	if err != nil {
 		return 0, err
 	}
 	temp, size, err := f.receive(w, r, want)
@@ -142,6 +148,29 @@ func (f *folder) Put(w http.ResponseWriter, r *http.Request, name string) (int, 
 		return 0, err
 	}
 	return status, nil
+}
+
+// admit looks at an upload before its body is read, and gives the hash that
+// the body must have.
+func (f *folder) admit(r *http.Request, name string) (want string, err error) {
+	want = strings.ToLower(r.Header.Get(shaHeader))
+	switch {
+	case !validName(name):
+		return "", failure.New(failure.Usage, "invalid_object_name", "", "the object's name holds what not every storage takes", "name it app/version/hash.zip")
+	case !hexSHA.MatchString(want):
+		return "", failure.New(failure.Usage, "missing_hash", "", "the header "+shaHeader+" is not a SHA-256 in hex", "")
+	case nameHash(name) != "" && nameHash(name) != want:
+		return "", failure.New(failure.Verification, "hash_mismatch", "", "the object's name carries another hash", "")
+	case r.ContentLength > f.max:
+		return "", failure.Newf(failure.Usage, "object_too_large", "", "", "the object is larger than %d bytes", f.max)
+	}
+	if known, err := f.rows.Object(r.Context(), name); err == nil && known.SHA256 != want {
+		discard(r)
+		return "", otherContent()
+	} else if err != nil && failure.CodeOf(err) != "object_not_found" {
+		return "", err
+	}
+	return want, nil
 }
 
 // discard reads a little of a body that nobody wants, so that the client hears
@@ -252,6 +281,10 @@ func (f *folder) Head(w http.ResponseWriter, r *http.Request, name string) error
 	if err != nil {
 		return err
 	}
+	return writeHead(w, object)
+}
+
+func writeHead(w http.ResponseWriter, object store.Object) error {
 	if object.SHA256 != "" {
 		w.Header().Set(shaHeader, object.SHA256)
 	}
@@ -281,14 +314,8 @@ const filesPath = "/files/"
 // serve answers a public download. Names that are no object's, whatever else
 // they may lead to, are 404.
 func (f *folder) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "objects are read with GET and HEAD")
-		return
-	}
-	name := strings.TrimPrefix(r.URL.Path, filesPath)
-	if !validName(name) {
-		writeError(w, http.StatusNotFound, "object_not_found", "there is no such object")
+	name, ok := requested(w, r)
+	if !ok {
 		return
 	}
 	file, err := f.root.Open(name)
@@ -302,24 +329,50 @@ func (f *folder) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "object_not_found", "there is no such object")
 		return
 	}
-	h := w.Header()
+	describe(w.Header(), name, nameHash(name))
+	if w.Header().Get("ETag") == "" {
+		w.Header().Set("ETag", `"`+strconv.FormatInt(info.Size(), 36)+"-"+strconv.FormatInt(info.ModTime().UnixNano(), 36)+`"`)
+	}
+	send(w, r, info.ModTime(), file)
+}
+
+// requested reads the name of a download; what is none is answered.
+func requested(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "objects are read with GET and HEAD")
+		return "", false
+	}
+	name = strings.TrimPrefix(r.URL.Path, filesPath)
+	if !validName(name) {
+		writeError(w, http.StatusNotFound, "object_not_found", "there is no such object")
+		return "", false
+	}
+	return name, true
+}
+
+// describe sets the headers of a download. sum is the SHA-256 that the name
+// stands for, "" when the name could come to mean other content.
+func describe(h http.Header, name, sum string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "application/octet-stream")
 	if strings.HasSuffix(name, ".zip") {
 		h.Set("Content-Type", "application/zip")
 	}
 	h.Set("Content-Disposition", "attachment")
-	if sum := nameHash(name); sum != "" {
+	h.Set("Cache-Control", "public, max-age=60")
+	if sum != "" {
 		h.Set("ETag", `"`+sum+`"`)
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	} else {
-		h.Set("ETag", `"`+strconv.FormatInt(info.Size(), 36)+"-"+strconv.FormatInt(info.ModTime().UnixNano(), 36)+`"`)
-		h.Set("Cache-Control", "public, max-age=60")
 	}
+}
+
+// send writes a download, or the part of it that was asked for.
+func send(w http.ResponseWriter, r *http.Request, changed time.Time, content io.ReadSeeker) {
 	if strings.Contains(r.Header.Get("Range"), ",") {
 		r.Header.Del("Range") // one range is all that a device asks for
 	}
-	http.ServeContent(&pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}, r, "", info.ModTime(), file)
+	http.ServeContent(&pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}, r, "", changed, content)
 }
 
 func (f *folder) unreadable(w http.ResponseWriter, err error) {

@@ -53,7 +53,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	head, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case head == "files":
-		s.folder.serve(seen, r)
+		s.objects.serve(seen, r)
 	case operatorPaths[head]:
 		s.api.ServeHTTP(seen, r)
 		s.log.Info("management", "method", r.Method, "route", r.Pattern, "status", seen.code(), "took", time.Since(start).Round(time.Microsecond))

@@ -43,6 +43,9 @@ type Config struct {
 	Database string
 	// ObjectsDir holds the objects; "" is objects in DataDir.
 	ObjectsDir string
+	// Bucket is the s3:// URL of a bucket that holds the objects instead; see
+	// package storage for its form and where credentials are looked for.
+	Bucket string
 	// MaxObject is the largest upload in bytes; 1 GiB when 0.
 	MaxObject int64
 	// TrustedProxies are addresses or networks whose X-Forwarded-For is believed.
@@ -66,7 +69,7 @@ type Server struct {
 	config   Config
 	log      *slog.Logger
 	store    *store.Store
-	folder   *folder
+	objects  objects
 	devices  http.Handler
 	api      *management.API
 	listener net.Listener
@@ -143,7 +146,7 @@ func (s *Server) assemble() (err error) {
 	if s.store, err = store.Open(ctx, c.Database, store.Options{Limits: c.Limits, Log: c.Log, Ledger: signer}); err != nil {
 		return err
 	}
-	if s.folder, err = openFolder(c.ObjectsDir, s.store, c.MaxObject); err != nil {
+	if s.objects, err = openObjects(ctx, c, s.store); err != nil {
 		return err
 	}
 	if c.Listen != "" {
@@ -163,7 +166,7 @@ func (s *Server) assemble() (err error) {
 		},
 	})
 	s.api = management.New(management.Config{
-		Store: s.store, PublicURL: s.public, ObjectURL: s.objectURL, Objects: s.folder, Log: c.Log,
+		Store: s.store, PublicURL: s.public, ObjectURL: s.objectURL, Objects: s.objects, Log: c.Log,
 		Failed: s.limits.authFailed, Blocked: s.limits.authBlocked,
 		About: capgo.About{
 			Server: "capstan", Version: c.Version, PublicURL: s.public, MaxObject: c.MaxObject,
@@ -250,8 +253,8 @@ func (s *Server) Close() error {
 		if s.store != nil {
 			err = s.store.Close()
 		}
-		if s.folder != nil {
-			err = errors.Join(err, s.folder.close())
+		if s.objects != nil {
+			err = errors.Join(err, s.objects.close())
 		}
 	})
 	return err
