@@ -105,6 +105,10 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	if err != nil {
 		return err
 	}
+	if app.AppID != plan.AppID {
+		return failure.Newf(failure.Unavailable, "answer_malformed", "check the app", "check that the address is the update server's, and that nothing answers in its place",
+			"asked for %s, the server tells of %q", plan.AppID, app.AppID)
+	}
 	if err := r.checkKey(ctx, about, app); err != nil {
 		return err
 	}
@@ -324,10 +328,20 @@ type upload struct{}
 func (upload) Name() StageName { return StageUpload }
 
 func (upload) Skip(r *run) string {
-	if r.state.Uploaded != nil {
-		return "uploaded before"
+	switch {
+	case r.state.Uploaded == nil:
+		return ""
+	case r.state.FailedStage == StageProve && r.plan().External == nil && fileThere(r.spool()):
+		// What could not be fetched may never have arrived, whatever answered
+		// the upload; and the public address may have been put right since.
+		return ""
 	}
-	return ""
+	return "uploaded before"
+}
+
+func fileThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (upload) Run(ctx context.Context, r *run) (any, string, error) {
