@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rsa"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -256,6 +257,9 @@ func (c *Command) uploadV1(ctx context.Context, f *releaseFlags) error {
 	if err := checkV1Reads(w.Project); err != nil {
 		return err
 	}
+	if err := f.chooseVersion(ctx, w); err != nil {
+		return err
+	}
 	request := f.request
 	request.Plain = true // the plan's key is one of the second scheme
 	plan, err := w.Plan(ctx, request)
@@ -307,7 +311,7 @@ func (c *Command) uploadV1(ctx context.Context, f *releaseFlags) error {
 	_, err = w.Registry.RegisterBundle(ctx, capgo.NewBundle{
 		AppID: plan.AppID, Version: plan.Version, ExternalURL: address, Checksum: sealed.CRC32, SessionKey: sealed.SessionKey,
 		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
-		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.Comment,
+		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.Comment, NativePackages: json.RawMessage(plan.NativePackages),
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"capstan/core/failure"
 	"capstan/core/keys"
+	"capstan/core/profile"
 	"capstan/core/project"
 	"capstan/core/project/config"
 )
@@ -249,7 +251,7 @@ func newKeyRestore(c *Command, source *keySource) *cobra.Command {
 
 func newKeyRotate(c *Command, source *keySource) *cobra.Command {
 	var dir, appID, start, next string
-	var anyway, cancel bool
+	var anyway, cancel, count bool
 	var onOld, total int
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Change an app from one key to another, step by step", Args: cobra.NoArgs,
@@ -277,6 +279,8 @@ key are counted) and retired (the new key alone).`,
 			case cancel:
 				err = ring.CancelRotation(ctx, appID)
 				r = keys.Rotation{AppID: appID}
+			case count:
+				r, err = c.countOnOld(ctx, ring, dir, appID)
 			case cmd.Flags().Changed("on-old"):
 				r, err = ring.CountDevices(ctx, appID, onOld, total)
 			case next != "":
@@ -302,7 +306,7 @@ key are counted) and retired (the new key alone).`,
 				}
 				fmt.Fprintf(w, "%s: from key %s to %s, %s\n", appID, r.OldKeyID, r.NewKeyID, r.State)
 				if r.Devices.Total > 0 {
-					fmt.Fprintf(w, "%d of %d devices on the old key\n", r.Devices.OnOld, r.Devices.Total)
+					fmt.Fprintf(w, "%d of %d devices on the old key (%d %%), counted %s ago\n", r.Devices.OnOld, r.Devices.Total, (100*r.Devices.OnOld+r.Devices.Total-1)/r.Devices.Total, howOld(&r.Devices.At))
 				}
 			})
 		},
@@ -313,11 +317,39 @@ key are counted) and retired (the new key alone).`,
 	f.StringVar(&start, "start", "", "announce the change to this key")
 	f.StringVar(&next, "to", "", "go to the next state: both, draining or retired")
 	f.BoolVar(&cancel, "cancel", false, "give up a change that is only announced")
+	f.BoolVar(&count, "count", false, "ask the update server how many devices use the old key")
 	f.IntVar(&onOld, "on-old", 0, "note how many devices use the old key")
 	f.IntVar(&total, "devices", 0, "with --on-old: of how many")
 	f.BoolVar(&anyway, "anyway", false, "with --to retired: although devices remain; the app id must be confirmed")
-	cmd.MarkFlagsMutuallyExclusive("start", "to", "cancel", "on-old")
+	cmd.MarkFlagsMutuallyExclusive("start", "to", "cancel", "on-old", "count")
 	return cmd
+}
+
+// countOnOld asks the update server which keys the active devices carry, and
+// notes it. A device that tells no key, or another one than the two, counts as
+// on the old key: nothing shows that it has the new one.
+func (c *Command) countOnOld(ctx context.Context, ring *keys.Ring, dir, appID string) (keys.Rotation, error) {
+	rotation, ok, err := ring.Rotation(appID)
+	if err != nil {
+		return rotation, err
+	}
+	if !ok {
+		return rotation, failure.Newf(failure.NotFound, "rotation_not_found", "count devices", "capstan key rotate --start KEY begins", "%s is not changing keys", appID)
+	}
+	target, err := profile.Resolve(ctx, dir, c.Profile, profile.Flags{})
+	if err != nil {
+		return rotation, err
+	}
+	client, err := target.Connect()
+	if err != nil {
+		return rotation, err
+	}
+	summary, err := client.Summary(ctx, appID)
+	if err != nil {
+		return rotation, err
+	}
+	onNew := summary.Fleet["key_id"][rotation.NewKeyID]
+	return ring.CountDevices(ctx, appID, int(summary.Devices-onNew), int(summary.Devices))
 }
 
 func newKeyDeleteOld(c *Command) *cobra.Command {

@@ -23,6 +23,7 @@ func init() {
 type releaseFlags struct {
 	workspace workspaceFlags
 	request   workspace.Request
+	bump      string
 }
 
 func (f *releaseFlags) add(command *cobra.Command) {
@@ -31,6 +32,7 @@ func (f *releaseFlags) add(command *cobra.Command) {
 	flags.StringVarP(&f.request.Dir, "path", "p", "", "build folder (default: webDir of the project)")
 	flags.StringVarP(&f.request.Channel, "channel", "c", "", "channel to promote to")
 	flags.StringVarP(&f.request.Version, "bundle", "b", "", "version (default: package.json)")
+	flags.StringVar(&f.bump, "bump", "", "patch, minor or major: the version after the highest that is known")
 	flags.StringVar(&f.request.KeyID, "key-id", "", "key to sign with (default: the app's current one)")
 	flags.BoolVar(&f.request.Plain, "no-key", false, "leave the bundle unencrypted and unsigned; only for apps without a key")
 	flags.StringVar(&f.request.MinUpdateVersion, "min-update-version", "", "lowest native version that may take it")
@@ -42,6 +44,19 @@ func (f *releaseFlags) add(command *cobra.Command) {
 	flags.BoolVar(&f.request.Delta, "delta", false, "make and upload the single files too, so that devices fetch only what changed")
 	flags.IntVar(&f.request.DeltaQuality, "delta-quality", 0, "brotli quality of the single files, 1 to 11 (default 9)")
 	flags.BoolVar(&f.request.CreateApp, "create-app", false, "create the app and put its key on record, when the server has neither")
+}
+
+// chooseVersion follows --bump.
+func (f *releaseFlags) chooseVersion(ctx context.Context, w *workspace.Workspace) error {
+	if f.bump == "" {
+		return nil
+	}
+	if f.request.Version != "" {
+		return failure.New(failure.Usage, "usage", "", "--bump and --bundle both choose the version", "give one of them")
+	}
+	var err error
+	f.request.Version, err = w.Bump(ctx, f.request.AppID, f.bump)
+	return err
 }
 
 func newRelease(c *Command) *cobra.Command {
@@ -73,6 +88,9 @@ channel at it. A journal is kept: after any kind of stop, --resume continues.`,
 				return c.giveUp(w, strings.TrimSpace(giveUp))
 			case cmd.Flags().Changed("resume"):
 				return c.resume(ctx, w, strings.TrimSpace(resume))
+			}
+			if err := flags.chooseVersion(ctx, w); err != nil {
+				return err
 			}
 			plan, err := w.Plan(ctx, flags.request)
 			if err != nil {
@@ -130,6 +148,9 @@ decrypted and proven first, and a signed checksum that is not given is made from
 			}
 			// Uploading alone promotes nothing, whatever the profile's channel is.
 			flags.request.NoChannel = flags.request.Channel == ""
+			if err := flags.chooseVersion(ctx, w); err != nil {
+				return err
+			}
 			plan, err := w.Plan(ctx, flags.request)
 			if err != nil {
 				return err

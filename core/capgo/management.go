@@ -70,6 +70,9 @@ type NewBundle struct {
 	MinUpdateVersion string `json:"min_update_version,omitempty"`
 	Link             string `json:"link,omitempty"`
 	Comment          string `json:"comment,omitempty"`
+	// NativePackages is a JSON list of the native plugins that the web build was
+	// made with: name, version, requested_version, ios_checksum, android_checksum.
+	NativePackages json.RawMessage `json:"native_packages,omitempty"`
 	// Manifest lists the files of a delta update, at most MaxManifest; for servers with CapDelta.
 	Manifest []NewFile `json:"manifest,omitempty"`
 }

@@ -35,6 +35,8 @@ type Plan struct {
 	MinUpdateVersion string `json:"min_update_version,omitempty"`
 	Link             string `json:"link,omitempty"`
 	Comment          string `json:"comment,omitempty"`
+	// NativePackages is the JSON of the project's, as capgo.NewBundle has them.
+	NativePackages string `json:"native_packages,omitempty"`
 	// Reason overrides preflight findings that block; it is kept with the bundle's comment and the journal.
 	Reason string `json:"reason,omitempty"`
 	// SourceMaps packs *.map files, which are left out otherwise.

@@ -5,8 +5,10 @@ package workspace
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -129,6 +131,11 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 		plan.Dir = or(plan.Dir, p.WebDir)
 		plan.Comment = or(plan.Comment, p.Comment())
 		plan.Link = or(plan.Link, p.Link())
+		native, err := json.Marshal(p.SortedNativePackages())
+		if err != nil {
+			return plan, failure.Wrap(err, failure.Failed, "native_packages", "plan the release", "")
+		}
+		plan.NativePackages = string(native)
 	}
 	plan.Channel = or(plan.Channel, w.Config.Target.Channel)
 	if r.NoChannel {
@@ -171,7 +178,15 @@ func (w *Workspace) key(ctx context.Context, appID, keyID string) (keys.Record, 
 	if err != nil {
 		return record, err
 	}
-	if id := keys.KeyID(inApp); id != record.KeyID {
+	id := keys.KeyID(inApp)
+	if rotation, ok, err := w.Keys.Rotation(appID); err != nil {
+		return record, err
+	} else if ok && slices.Contains(rotation.SealingKeys(), record.KeyID) && (id == rotation.OldKeyID || id == rotation.NewKeyID) {
+		// The config is that of the next native build; the rotation knows which
+		// key the apps that are out carry.
+		return record, nil
+	}
+	if id != record.KeyID {
 		return record, failure.Newf(failure.Verification, "key_mismatch", "choose the key", "name the key with --key-id, or run capstan doctor",
 			"the app carries key %s, the store has %s: devices would refuse the bundle", id, record.KeyID)
 	}
@@ -202,6 +217,40 @@ func (w *Workspace) serverUpdateURL() string {
 		return ""
 	}
 	return strings.TrimRight(w.Config.Target.Server, "/") + "/updates"
+}
+
+// Bump gives the version after the highest one that the project or the registry
+// has; part is patch, minor or major.
+func (w *Workspace) Bump(ctx context.Context, appID, part string) (string, error) {
+	const op = "choose the version"
+	highest := semver.MustParse("0.0.0")
+	if p := w.Project; p != nil && p.Version != "" && (appID == "" || appID == p.AppID) {
+		own, err := semver.StrictNewVersion(p.Version)
+		if err != nil {
+			return "", release.CheckVersion(p.Version)
+		}
+		highest, appID = own, p.AppID
+	}
+	if w.Registry != nil {
+		bundles, err := w.Registry.Bundles(ctx, appID)
+		if e, ok := failure.Find(err); err != nil && (!ok || e.Class != failure.NotFound) { // the app may not exist yet
+			return "", err
+		}
+		for _, b := range bundles {
+			if v, err := semver.StrictNewVersion(b.Name); err == nil && v.GreaterThan(highest) {
+				highest = v
+			}
+		}
+	}
+	switch part {
+	case "patch": // of a pre-release: the release itself
+		return new(highest.IncPatch()).String(), nil
+	case "minor":
+		return new(highest.IncMinor()).String(), nil
+	case "major":
+		return new(highest.IncMajor()).String(), nil
+	}
+	return "", failure.Newf(failure.Usage, "bump_unknown", op, "choose patch, minor or major", "there is no part %q of a version", part)
 }
 
 // NextVersion proposes the version of a release: the project's own, or the
