@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -503,7 +504,7 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 		Checksum: sealed.Checksum(checksumForm(plan)), SessionKey: sealed.SessionKey, KeyID: plan.KeyID,
 		PlainChecksum: sealed.PlainChecksum, ChecksumV2: sealed.ChecksumV2, ChecksumV3: sealed.ChecksumV3,
 		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
-		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(),
+		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(), NativePackages: json.RawMessage(plan.NativePackages),
 	}
 	var err error
 	if body.Manifest, err = r.manifest(); err != nil {
