@@ -1,0 +1,145 @@
+//go:build unix
+
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"capstan/core/remote/storage"
+	"capstan/core/remote/storage/storagetest"
+)
+
+// uploadTo and uploadFile are set in the child process that uploads until it is
+// killed: the URL of the storage and the file.
+const uploadTo, uploadFile = "TEST_UPLOAD_TO", "TEST_UPLOAD_FILE"
+
+func init() {
+	if rawURL := os.Getenv(uploadTo); rawURL != "" {
+		if err := uploadUntilKilled(rawURL, os.Getenv(uploadFile)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// uploadUntilKilled is the child: it uploads a file and prints the bytes that
+// the service acknowledged, a line each time.
+func uploadUntilKilled(rawURL, path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	s, err := storage.Open(context.Background(), rawURL, "", s3Credentials)
+	if err != nil {
+		return err
+	}
+	sum := storagetest.Sum(content)
+	_, err = s.Put(context.Background(), sum+".zip", bytes.NewReader(content), int64(len(content)), sum, func(done int64) { fmt.Println(done) })
+	return err
+}
+
+// TestS3Killed: an upload that is killed with SIGKILL is continued, and what is
+// sent twice is at most one part for each worker.
+func TestS3Killed(t *testing.T) {
+	g := newGateway(t)
+	const parts, partSize, workers = 10, 8 << 20, 4
+	content := storagetest.Bytes(parts*partSize, 40)
+	path := filepath.Join(t.TempDir(), "sealed")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, percent := range []int{30, 60, 90} {
+		t.Run(strconv.Itoa(percent), func(t *testing.T) {
+			rawURL := "s3://" + g.bucket(t) + "?endpoint=" + url.QueryEscape(g.proxy.URL)
+			g.takePuts()
+			child := exec.Command(self)
+			child.Stderr = os.Stderr
+			child.Env = append(os.Environ(), uploadTo+"="+rawURL, uploadFile+"="+path)
+			out, err := child.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for done := 0; done < len(content)*percent/100; {
+				if _, err := fmt.Fscanln(out, &done); err != nil {
+					t.Fatalf("the upload ended by itself: %v", err)
+				}
+			}
+			if err := child.Process.Kill(); err != nil { // SIGKILL: nothing can be tidied up
+				t.Fatal(err)
+			}
+			_ = child.Wait()
+			g.settle()
+			first := g.takePuts()
+
+			s := open(t, rawURL, "", s3Credentials)
+			sum := storagetest.Sum(content)
+			if object, err := s.Put(t.Context(), sum+".zip", bytes.NewReader(content), int64(len(content)), sum, nil); err != nil || object.Existed {
+				t.Fatalf("%+v, %v", object, err)
+			}
+			second, twice := g.takePuts(), 0
+			for part := range second {
+				if first[part] > 0 {
+					twice++
+				}
+			}
+			t.Logf("%d parts were begun before the kill and %d sent after it, %d of them again, of %d", len(first), len(second), twice, parts)
+			if twice > workers || len(second) > parts-parts*percent/100+workers {
+				t.Errorf("%d parts were sent again and %d in all", twice, len(second))
+			}
+			r, err := s.Get(t.Context(), sum+".zip", 0, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			var got bytes.Buffer
+			if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("the object is not what was uploaded: %d bytes, %v", got.Len(), err)
+			}
+		})
+	}
+}
+
+// settle waits until the service has done with the requests of a dead client.
+func (g *gateway) settle() {
+	for range 50 {
+		g.mu.Lock()
+		before := len(g.puts)
+		g.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		g.mu.Lock()
+		after := len(g.puts)
+		g.mu.Unlock()
+		if before == after {
+			return
+		}
+	}
+}
+
+// takePuts gives how often each part was sent since the last call.
+func (g *gateway) takePuts() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	count := map[string]int{}
+	for _, part := range g.puts {
+		count[part]++
+	}
+	g.puts = nil
+	return count
+}
