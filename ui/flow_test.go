@@ -567,3 +567,58 @@ func TestLineModeEndsWithItsInput(t *testing.T) {
 }
 
 var _ views.Registry = brittle{}
+
+// The setup leads from nothing to a proven backup, sees by itself what is done
+// outside, and starts where it stood after being left.
+func TestSetup(t *testing.T) {
+	drive(t, newDesk, func(o *Options, d *desk) { asking(o, d); o.Start = views.ScreenSetup }, func(term *tuitest.Terminal, d *desk) {
+		shot := func(name string) { tuitest.Golden(t, "setup/"+name+".txt", term.Screen()) }
+		shot("1-start")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("enter") // the keyring
+		term.Wait(time.Second)
+		shot("2-config")
+		term.Press("1", ":")
+		term.Type("setup")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("+  \"publicKey\"")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("y")
+		term.Wait(time.Second)
+		shot("3-sync")
+		term.Has("run npx cap sync; this line notices it")
+		d.mu.Lock()
+		d.synced = true
+		d.mu.Unlock()
+		term.Wait(8 * time.Second) // somebody ran it
+		shot("4-backup")
+		term.Has("they carry what the configuration says", "back the key up")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Type(spoken)
+		term.Press("enter")
+		term.Type(spoken)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("Prove the backup now?")
+		term.Press("esc") // later
+		term.Has("prove the backup: open it once")
+		term.Press("enter", "enter")
+		term.Wait(time.Second)
+		term.Type(spoken)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("The backup works")
+		term.Press("esc")
+		term.Wait(time.Second)
+		shot("5-release")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("Release", "dist")
+	})
+}

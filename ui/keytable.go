@@ -9,6 +9,15 @@ import (
 	"capstan/ui/views"
 )
 
+// keysIntro opens docs/keys.md.
+const keysIntro = `# Keys of the console
+
+This page is written by the program from its own key maps; a test fails when it is stale.
+In the console, ` + "`?`" + ` shows the keys of the screen you are on and ` + "`:`" + ` finds every action by name.
+A capital letter changes something that others see, and asks before it does.
+
+`
+
 // KeyTable writes all keys as Markdown, from the same declarations that the
 // console answers to, so that documentation cannot go stale unseen.
 func KeyTable(lang string) string {
@@ -16,7 +25,7 @@ func KeyTable(lang string) string {
 	r := newRoot(o.env(context.Background()), views.ScreenBoard, "")
 	var b strings.Builder
 	table := func(title string, actions []views.Action) {
-		fmt.Fprintf(&b, "### %s\n\n", title)
+		fmt.Fprintf(&b, "## %s\n\n", title)
 		for _, a := range actions {
 			if len(a.Keys) == 0 {
 				continue

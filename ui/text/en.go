@@ -246,6 +246,8 @@ var english = Strings{
 	LongBackup:        "Back up all keys of the app into one encrypted file",
 	LongDrill:         "Open a backup and compare it, without restoring anything",
 	LongRemove:        "Remove this private key from its store",
+	LongSetupNext:     "Do the next step",
+	LongToKeys:        "Go to the keys",
 
 	// What was copied
 	WhatVersion:   "version",
@@ -534,6 +536,7 @@ var english = Strings{
 	LeftBehindHow:  "they keep their bundle until the store updates the app",
 	OtherKey:       "%s devices know another key than those of this machine",
 	OtherKeyHow:    "they refuse what is signed here; release with their key",
+	ShortKeyID:     "%s… (old plugins)",
 
 	// Keys
 	NoKeys:         "No signing key for this app",
@@ -587,6 +590,17 @@ var english = Strings{
 	SetupNoChannel: "the first release creates one",
 	DoctorTitle:    "Doctor",
 	DoctorFine:     "nothing to complain about",
+	SetupNoKey:     "make one: choose where it is kept",
+	SetupAfterKey:  "once there is a key",
+	SetupSync:      "Native apps",
+	SetupSynced:    "they carry what the configuration says",
+	SetupNoNative:  "there is no android or ios folder",
+	SetupSyncHow:   "run npx cap sync; this line notices it",
+	SetupBackup:    "Backup",
+	SetupNoBackup:  "back the key up: without it no update can be signed",
+	SetupNoDrill:   "prove the backup: open it once",
+	SetupDo:        "do this",
+	SetupDone:      "Everything a release needs is there.",
 
 	// Server
 	RemoteServer:  "Update server",

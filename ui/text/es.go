@@ -246,6 +246,8 @@ var spanish = Strings{
 	LongBackup:        "Copiar todas las claves de la app a un archivo cifrado",
 	LongDrill:         "Abrir una copia y compararla, sin restaurar nada",
 	LongRemove:        "Quitar esta clave privada de su almacén",
+	LongSetupNext:     "Dar el paso siguiente",
+	LongToKeys:        "Ir a las claves",
 
 	// What was copied
 	WhatVersion:   "versión",
@@ -534,6 +536,7 @@ var spanish = Strings{
 	LeftBehindHow:  "conservan su paquete hasta que la tienda actualice la app",
 	OtherKey:       "%s dispositivos conocen otra clave que las de esta máquina",
 	OtherKeyHow:    "rechazan lo firmado aquí; publique con su clave",
+	ShortKeyID:     "%s… (plugins antiguos)",
 
 	// Keys
 	NoKeys:         "No hay clave de firma para esta app",
@@ -587,6 +590,17 @@ var spanish = Strings{
 	SetupNoChannel: "la primera publicación crea uno",
 	DoctorTitle:    "Diagnóstico",
 	DoctorFine:     "nada que objetar",
+	SetupNoKey:     "crea una: elige dónde se guarda",
+	SetupAfterKey:  "cuando haya una clave",
+	SetupSync:      "Apps nativas",
+	SetupSynced:    "llevan lo que dice la configuración",
+	SetupNoNative:  "no hay carpeta android ni ios",
+	SetupSyncHow:   "ejecuta npx cap sync; esta línea lo nota",
+	SetupBackup:    "Copia",
+	SetupNoBackup:  "haz una copia: sin la clave no se firma nada",
+	SetupNoDrill:   "prueba la copia: ábrela una vez",
+	SetupDo:        "hacer esto",
+	SetupDone:      "Todo lo que pide una entrega está listo.",
 
 	// Server
 	RemoteServer:  "Servidor de actualizaciones",

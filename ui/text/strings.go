@@ -50,6 +50,7 @@ type Strings struct {
 	LongCopyAddress, LongChangeSetting                                                                                 string
 	LongDetails, LongFiles, LongCompare                                                                                string
 	LongImport, LongExport, LongBackup, LongDrill, LongRemove                                                          string
+	LongSetupNext, LongToKeys                                                                                          string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -103,6 +104,7 @@ type Strings struct {
 	// Fleet
 	NoFleet, NoFleetHow, FleetBundles, FleetNative, FleetPlugin, FleetPlatform, FleetKeys, NoKeyID, AllEnforce, SomeEnforce string
 	SomeEnforceHow, LeftBehind, LeftBehindHow, OtherKey, OtherKeyHow                                                        string
+	ShortKeyID                                                                                                              string
 
 	// Keys
 	NoKeys, NoKeysHow, NoBackup, BackupHow, InProject, ChooseStore, SecondKey                  string
@@ -114,6 +116,8 @@ type Strings struct {
 	// Setup
 	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel, SetupChannels string
 	SetupNoProject, SetupNoApp, SetupNoPlugin, SetupNoWebDir, SetupNoConfig, SetupNoChannel, DoctorTitle, DoctorFine string
+	SetupNoKey, SetupAfterKey, SetupSync, SetupSynced, SetupNoNative, SetupSyncHow, SetupBackup                      string
+	SetupNoBackup, SetupNoDrill, SetupDo, SetupDone                                                                  string
 
 	// Server
 	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string

@@ -112,6 +112,8 @@ func topParts(e *Env, counts map[string]int64, key string) []widget.Part {
 			label = platformName(value)
 		case key == "key_id" && value == "":
 			label = e.S.NoKeyID
+		case key == "key_id" && !tellsKey(value):
+			label = sprintf(e.S.ShortKeyID, clean(value))
 		case key == "key_id":
 			label = shortKey(value)
 		}
@@ -132,6 +134,10 @@ func topParts(e *Env, counts map[string]int64, key string) []widget.Part {
 	}
 	return parts
 }
+
+// tellsKey reports whether a key id is long enough to tell keys apart: old
+// plugins send four characters, which are the same for every key.
+func tellsKey(id string) bool { return len(id) > 12 }
 
 // conclusions say what the figures mean for the next release.
 func (v *fleetView) conclusions(w int) []string {
@@ -174,7 +180,7 @@ func (v *fleetView) conclusions(w int) []string {
 		}
 		var strangers int64
 		for id, n := range s.Fleet["key_id"] {
-			if id != "" && !known[id] {
+			if tellsKey(id) && !known[id] {
 				strangers += n
 			}
 		}

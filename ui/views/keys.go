@@ -106,7 +106,7 @@ func (v *keysView) Actions() []Action {
 		why = e.S.WhyNoKey
 	}
 	write := Action{ID: "write-key", Keys: []string{"W"}, Help: e.S.HelpWriteKey, Long: e.S.LongWriteKey, Dangerous: true, Primary: true, Disabled: why,
-		Run: func() tea.Cmd { return e.askEdit(v.plan.Value, func() {}) }}
+		Run: func() tea.Cmd { return e.askEdit(v.plan.Value, v.planFor) }}
 	switch {
 	case why != "":
 	case e.Services.Project == nil:

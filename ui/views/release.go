@@ -242,19 +242,19 @@ func (r *releaser) writeKeyAction() Action {
 	case !r.plan.Ready() || r.plan.Value.Apply == nil:
 		a.Disabled = e.S.WhyNoEdit
 	}
-	a.Run = func() tea.Cmd { return e.askEdit(r.plan.Value, func() { r.edited = true }) }
+	a.Run = func() tea.Cmd { return e.askEdit(r.plan.Value, func() tea.Cmd { r.edited = true; return nil }) }
 	return a
 }
 
 // askEdit shows a planned change of the configuration and applies it.
-func (e *Env) askEdit(edit Edit, done func()) tea.Cmd {
+func (e *Env) askEdit(edit Edit, done func() tea.Cmd) tea.Cmd {
 	lines := []string{e.St.Text.Render(clean(edit.Path)), ""}
 	for _, l := range diffBody(edit.Diff) {
 		lines = append(lines, diffLine(e, widget.Cut(text.Clean(l), 60)))
 	}
 	lines = append(lines, "", e.St.Muted.Render(e.S.EditUndo))
 	return Ask(widget.Confirm{Title: e.S.EditTitle, Verb: e.S.EditVerb, Lines: lines}, func() tea.Cmd {
-		return e.Do(sprintf(e.S.EditDone, text.Clean(edit.Path)), edit.Apply, func() tea.Cmd { done(); return nil })
+		return e.Do(sprintf(e.S.EditDone, text.Clean(edit.Path)), edit.Apply, done)
 	})
 }
 

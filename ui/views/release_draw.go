@@ -237,6 +237,8 @@ func (r *releaser) verdict(w int) []string {
 	return append(lines, findingLines(e, v.Findings, w, 6)...)
 }
 
+func findingText(e *Env, f Finding) string { return text.Finding(e.Lang, f.Code, f.Text) }
+
 // findingLines draws findings with their hints, the blocking ones first.
 func findingLines(e *Env, findings []Finding, w, limit int) []string {
 	var lines []string
@@ -246,9 +248,9 @@ func findingLines(e *Env, findings []Finding, w, limit int) []string {
 				continue
 			}
 			ink, glyph := e.St.Level(f.Level)
-			lines = append(lines, ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(text.Clean(f.Text), w-2)))
+			lines = append(lines, ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(findingText(e, f), w-2)))
 			if f.Hint != "" && f.Level != "ok" {
-				for i, l := range widget.Wrap(text.Clean(f.Hint), max(8, w-4)) {
+				for i, l := range widget.Wrap(text.Hint(e.Lang, f.Code, f.Hint), max(8, w-4)) {
 					mark := "    "
 					if i == 0 {
 						mark = "  → "
@@ -374,9 +376,9 @@ func (r *releaser) stageLines(s release.StageName, l *stageLog, w int) []string 
 			continue
 		}
 		ink, glyph := e.St.Level(f.Level)
-		lines = append(lines, "  "+ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(text.Clean(f.Text), w-4)))
+		lines = append(lines, "  "+ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(text.Finding(e.Lang, f.Code, f.Text), w-4)))
 		if f.Hint != "" && f.Level != "ok" {
-			lines = append(lines, "    "+e.St.Muted.Render(widget.Cut("→ "+text.Clean(f.Hint), w-4)))
+			lines = append(lines, "    "+e.St.Muted.Render(widget.Cut("→ "+text.Hint(e.Lang, f.Code, f.Hint), w-4)))
 		}
 	}
 	if l.state != "done" {
