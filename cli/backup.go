@@ -24,6 +24,9 @@ func newBackup(c *Command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, isBucket := cutScheme(storage, "s3://"); isBucket {
+				return failure.New(failure.Usage, "storage_unsupported", "make backup", "a backup copies a folder of objects, not a bucket", "leave --storage out, and keep the bucket with the service's own versioning or replication")
+			}
 			folder, err := storageFolder(storage)
 			if err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"capstan/core/failure"
 )
@@ -149,8 +150,12 @@ func (in *input) optText(names ...string) *string {
 	}
 	switch v := value.(type) {
 	case string:
-		if len(v) > maxText {
+		switch {
+		case len(v) > maxText:
 			in.wrong(name, fmt.Sprintf("at most %d bytes", maxText))
+			return nil
+		case strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v):
+			in.wrong(name, "UTF-8 text without NUL") // which not every database keeps
 			return nil
 		}
 		return &v

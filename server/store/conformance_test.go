@@ -68,7 +68,7 @@ func conform(t *testing.T, open opener) {
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
-		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"delta files", testDeltaFiles},
+		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"delta files", testDeltaFiles},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -818,6 +818,28 @@ func testPolls(t *testing.T, open opener) {
 	}
 	_, err = s.Summary(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
+}
+
+// What a stranger writes is kept or cleaned, and never stops what others say:
+// PostgreSQL takes neither NUL nor broken UTF-8.
+func testOddText(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	ctx := t.Context()
+	odd := "a\x00b\xffc\xed\xa0\x80" // NUL, a stray byte, half of a surrogate pair
+	r := request(device(1))
+	r.CustomID, r.VersionOS, r.InstallSource, r.DefaultChannel = odd, odd, odd, odd
+	s.Seen(r, decide.Verdict{})
+	ok(t, s.Flush(ctx))
+	e := event(1, "set", 1)
+	e.VersionName, e.OldVersionName, e.Metadata = "1.1.0"+odd, odd, map[string]string{"k": odd}
+	ok(t, s.Record(ctx, app, []capgo.StatsEvent{e, event(2, "set", 1)}))
+	d, err := s.Device(ctx, app, device(1))
+	ok(t, err)
+	list, err := s.Events(ctx, app, device(1), 0, 0)
+	ok(t, err)
+	if d.CustomID != "abc" || len(list) != 1 || list[0].VersionName != "1.1.0abc" {
+		t.Errorf("%+v %+v", d, list)
+	}
 }
 
 // Some plugins report download_fail whenever there is nothing to download:

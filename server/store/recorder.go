@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
@@ -545,7 +546,7 @@ func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 		if e.Timestamp > 0 {
 			at = e.Timestamp
 		}
-		device := strings.ToLower(e.DeviceID)
+		device := clip(strings.ToLower(e.DeviceID), 64)
 		version, action := clip(e.VersionName, 256), clip(e.Action, 64)
 		counted := e.IsProd && !e.IsEmulator
 		if counted && action == "download_fail" {
@@ -556,7 +557,7 @@ func (w *eventWriter) batch(ctx context.Context, b *batch) error {
 		n, err := w.exec(ctx, `INSERT INTO events (app_id, device_id, action, version_name, old_version_name, platform, plugin_version, metadata, device_time, at, counted)
 			SELECT app_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM apps WHERE app_id = $1
 			ON CONFLICT (app_id, device_id, action, version_name, device_time) DO NOTHING`,
-			b.app, clip(device, 64), action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at, counted)
+			b.app, device, action, version, clip(e.OldVersionName, 256), clip(e.Platform, 16), clip(e.PluginVersion, 64), metadata, at, b.at, counted)
 		if err != nil {
 			return err
 		}
@@ -613,12 +614,22 @@ func (w *eventWriter) countEvent(ctx context.Context, b *batch, e capgo.StatsEve
 	return err
 }
 
-// clip cuts text from outside to a number of bytes, at a character's edge.
+// clip cuts text from outside to a number of bytes, at a character's edge, and
+// makes it such that both engines keep it.
 func clip(s string, most int) string {
-	if len(s) <= most {
+	if len(s) > most {
+		s = s[:most]
+	}
+	return plainText(s)
+}
+
+// plainText is valid UTF-8 without NUL: PostgreSQL refuses other text, and with
+// it everything else in the transaction.
+func plainText(s string) string {
+	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "")
+	return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "")
 }
 
 func decodeMetadata(text string, into *map[string]string) error {
