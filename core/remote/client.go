@@ -118,9 +118,15 @@ func (c *Client) askAbout(ctx context.Context) (capgo.About, error) {
 	if err != nil {
 		return capgo.About{}, err
 	}
+	if answer.Status != http.StatusOK && json.Valid(answer.Body) {
+		return other, nil
+	}
 	var about capgo.About
 	if answer.Status != http.StatusOK || json.Unmarshal(answer.Body, &about) != nil || about.Server == "" {
-		return other, nil
+		// A login page or a proxy's own answer must not be taken for a server
+		// that can less: a release would leave out what protects it.
+		return capgo.About{}, failure.Newf(failure.Unavailable, "answer_malformed", "ask the server what it is",
+			"check the server's address, and whether a proxy or a login stands before it", "%s answers with something else than its API (HTTP %d)", c.caller.Base.Host, answer.Status)
 	}
 	return about, nil
 }
