@@ -31,6 +31,7 @@ const (
 	CapDeviceOverride = "device_override"
 	CapPlatforms      = "platform_versions" // a channel's platforms may have bundles of their own
 	CapSchedule       = "schedule"          // planned releases and freezes
+	CapFleet          = "fleet"             // GET /capstan/v1/fleet
 	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
 )
 

@@ -8,6 +8,17 @@ import (
 	"capstan/core/capgo"
 )
 
+// Fleet says what the devices of an app would do with a bundle.
+func (c *Client) Fleet(ctx context.Context, appID string) (capgo.Fleet, error) {
+	const op = "look at the fleet"
+	var fleet capgo.Fleet
+	if err := c.needApp(ctx, capgo.CapFleet, op, appID); err != nil {
+		return fleet, err
+	}
+	err := c.get(ctx, op, "/capstan/v1/fleet", url.Values{"app_id": {appID}}, &fleet)
+	return fleet, err
+}
+
 // Plans lists the planned releases of an app, with what each does next.
 func (c *Client) Plans(ctx context.Context, appID string) ([]capgo.ReleasePlan, error) {
 	const op = "list the planned releases"

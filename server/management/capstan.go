@@ -143,6 +143,18 @@ func summary(c *call) error {
 	return c.ok(sum)
 }
 
+// fleet says what an app's devices would do with a bundle.
+func fleet(c *call) error {
+	if err := c.checked(); err != nil {
+		return err
+	}
+	f, err := c.api.Store.Fleet(c.ctx, c.app)
+	if err != nil {
+		return err
+	}
+	return c.ok(f)
+}
+
 // listTokens shows a token what it could have minted: a limited admin does not
 // learn of tokens that reach further than itself.
 func listTokens(c *call) error {

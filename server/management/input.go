@@ -155,7 +155,11 @@ func (in *input) optText(names ...string) *string {
 			in.wrong(name, fmt.Sprintf("at most %d bytes", maxText))
 			return nil
 		case strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v):
-			in.wrong(name, "UTF-8 text without NUL") // which not every database keeps
+			// Which not every database keeps.
+			if name == "channel" && in.problem == nil {
+				in.problem = bad("invalid_channel_name", "the channel's name holds odd characters")
+			}
+			in.wrong(name, "UTF-8 text without NUL")
 			return nil
 		}
 		return &v

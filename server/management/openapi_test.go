@@ -91,7 +91,7 @@ func TestOpenAPISchemas(t *testing.T) {
 	for name, value := range map[string]any{
 		"App": capgo.App{}, "Bundle": capgo.Bundle{}, "NewBundle": capgo.NewBundle{}, "NewFile": capgo.NewFile{}, "Device": capgo.Device{}, "DevicePage": capgo.DevicePage{}, "About": capgo.About{},
 		"Change": capgo.Change{}, "Explanation": capgo.Explanation{}, "Check": capgo.Check{}, "DeviceEvent": capgo.DeviceEvent{}, "Summary": capgo.Summary{},
-		"ChannelSummary": capgo.ChannelSummary{}, "Token": capgo.Token{}, "UpdateRequest": capgo.UpdateRequest{}, "ReleasePlan": capgo.ReleasePlan{}, "PlanStep": capgo.PlanStep{}, "Freeze": capgo.Freeze{}, "Freezes": capgo.Freezes{}, "Channel": capgo.Channel{}, "ChannelChange": capgo.ChannelChange{},
+		"ChannelSummary": capgo.ChannelSummary{}, "Token": capgo.Token{}, "UpdateRequest": capgo.UpdateRequest{}, "Fleet": capgo.Fleet{}, "FleetShare": capgo.FleetShare{}, "ReleasePlan": capgo.ReleasePlan{}, "PlanStep": capgo.PlanStep{}, "Freeze": capgo.Freeze{}, "Freezes": capgo.Freezes{}, "Channel": capgo.Channel{}, "ChannelChange": capgo.ChannelChange{},
 	} {
 		of := reflect.TypeOf(value)
 		for i := range of.NumField() {

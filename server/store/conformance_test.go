@@ -68,7 +68,7 @@ func conform(t *testing.T, open opener) {
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
-		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"delta files", testDeltaFiles},
+		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"fleet", testFleet}, {"delta files", testDeltaFiles},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -817,6 +817,42 @@ func testPolls(t *testing.T, open opener) {
 		t.Fatalf("%+v", usage)
 	}
 	_, err = s.Summary(ctx, "com.example.none")
+	code(t, err, "cannot_find_app")
+}
+
+func testFleet(t *testing.T, open opener) {
+	s, _, _ := keyed(t, open)
+	ctx := t.Context()
+	b := sealed(t, signer(), "1.1.0")
+	b.Checksum, b.ChecksumV2 = b.ChecksumV3, "" // the older form is not on record
+	_, err := s.AddBundle(ctx, "test", b)
+	ok(t, err)
+	c := point(t, s, "production", "1.1.0")
+	empty, err := s.Fleet(ctx, app)
+	ok(t, err)
+	if empty.Devices != 0 || empty.Enforcing.Share != 0 || empty.KeyID != b.KeyID {
+		t.Errorf("%+v", empty)
+	}
+	other := keys.KeyID(&otherSigner().PublicKey)
+	for n, d := range []struct {
+		plugin, key    string
+		emulator, test bool
+	}{
+		{"8.51.23", b.KeyID, false, false}, {"8.52.0", b.KeyID, false, false}, {"8.50.0", other, false, false}, {"7.27.8", "MIIB", false, false}, {"7.9.0", "", false, false},
+		{"8.51.23", other, true, false}, {"8.51.23", other, false, true},
+	} {
+		r := request(device(n))
+		r.PluginVersion, r.KeyID, r.IsEmulator, r.IsProd = d.plugin, d.key, d.emulator, !d.test
+		s.Seen(r, decide.Verdict{Channel: "production", ChannelID: c.ID})
+	}
+	ok(t, s.Flush(ctx))
+	f, err := s.Fleet(ctx, app)
+	ok(t, err)
+	if f.Devices != 5 || f.Enforcing != (capgo.FleetShare{Devices: 2, Share: 0.4}) || f.OtherKey != (capgo.FleetShare{Devices: 1, Share: 0.2}) ||
+		f.WithoutKey.Devices != 1 || f.RefuseForm != (capgo.FleetShare{Devices: 2, Share: 0.4}) {
+		t.Errorf("%+v", f)
+	}
+	_, err = s.Fleet(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
 }
 
