@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1210,6 +1211,28 @@ func testAutoPause(t *testing.T, open opener) {
 	ok(t, err)
 	if c.RolloutPausedAt == nil || c.RolloutPauseReason == nil || !strings.Contains(*c.RolloutPauseReason, "9 of 19") || c.AutoPause.TriggeredAt == nil {
 		t.Fatalf("%+v", c)
+	}
+	// An alarm that only tells is raised once in its time, whoever looks.
+	no, notify, cooldown := false, "notify", int64(30)
+	_, _, err = s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) {
+		c.RolloutPaused, c.AutoPauseAction, c.AutoPauseCooldownMinutes = &no, &notify, &cooldown
+	}))
+	ok(t, err)
+	now.add(31 * time.Minute)
+	var alarms atomic.Int64
+	var looks sync.WaitGroup
+	for range 4 {
+		looks.Go(func() {
+			n, err := s.AutoPause(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			alarms.Add(int64(n))
+		})
+	}
+	looks.Wait()
+	if alarms.Load() != 1 {
+		t.Errorf("%d alarms", alarms.Load())
 	}
 }
 

@@ -177,9 +177,13 @@ func (s *Store) autoPauseOne(ctx context.Context, c Channel) (bool, error) {
 			return false, err
 		}
 	}
-	s.log.Warn("rollout fails on devices", "app", c.AppID, "channel", c.Name, "action", p.Action, "failures", failures, "attempts", attempts)
-	return true, s.change(ctx, func(t *tx) error {
-		if err := t.exec(ctx, `UPDATE channels SET auto_pause_triggered_at = $1, auto_pause_checked_at = $1 WHERE id = $2`, now.UnixMilli(), c.ID); err != nil {
+	fired := false
+	err = s.change(ctx, func(t *tx) error {
+		// Of several nodes that see the same failures, one raises the alarm.
+		n, err := t.count(ctx, `UPDATE channels SET auto_pause_triggered_at = $1, auto_pause_checked_at = $1
+			WHERE id = $2 AND (auto_pause_triggered_at IS NULL OR auto_pause_triggered_at <= $3)`,
+			now.UnixMilli(), c.ID, now.Add(-time.Duration(p.CooldownMinutes)*time.Minute).UnixMilli())
+		if fired = n > 0; err != nil || !fired {
 			return err
 		}
 		t.touch(c.AppID)
@@ -188,6 +192,10 @@ func (s *Store) autoPauseOne(ctx context.Context, c Channel) (bool, error) {
 		}
 		return s.note(ctx, t, capgo.Change{AppID: c.AppID, Channel: c.Name, Action: "rollout.alarm", Actor: "auto-pause", To: c.RolloutVersionInfo.Name, Note: reason})
 	})
+	if fired && err == nil {
+		s.log.Warn("rollout fails on devices", "app", c.AppID, "channel", c.Name, "action", p.Action, "failures", failures, "attempts", attempts)
+	}
+	return fired && err == nil, err
 }
 
 // sample counts the devices that tried to install the rollout, and those of
