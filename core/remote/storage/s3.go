@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"iter"
 	"net"
@@ -47,7 +48,7 @@ var _ Storage = (*s3)(nil)
 
 const (
 	partSize    = 8 << 20 // bytes; at least 5 MiB in S3
-	partWorkers = 4       // together with one part being read, 40 MiB of buffers
+	partWorkers = 4
 	maxParts    = 10_000
 	// shaMeta is the object's user metadata that holds the SHA-256 of its content.
 	shaMeta = "Capstan-Sha256"
@@ -291,14 +292,18 @@ func readPart(src io.ReaderAt, b []byte, offset int64, name string) error {
 
 // part is one piece on its way.
 type part struct {
-	number int // from 1
-	data   []byte
+	number       int // from 1
+	offset, size int64
+	sha256, md5  string // hex; md5 only where the service may have the part
 }
 
-// putParts stores a large object. The parts are read in order, so that one hash
-// over everything can be taken, and sent by several workers; the object appears
-// with the last request, which is only made when that hash is right. A failed
-// or killed upload stays with the service for the next attempt.
+// putParts stores a large object. One goroutine reads the source in order and
+// takes the hash of everything and of each part; workers read the parts again,
+// from the system's cache, while they send them, so that memory does not grow
+// with their number. The service compares each part with its hash, so that a
+// source that changed in between is noticed. The object appears with the last
+// request, which is only made when the hash of everything is right. A failed or
+// killed upload stays with the service for the next attempt.
 func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size int64, sha256Hex string, progress func(int64)) error {
 	each := int64(partSize)
 	for size > each*maxParts {
@@ -314,50 +319,36 @@ func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size in
 	group, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	parts := make(chan part)
-	buffers := make(chan []byte, partWorkers+1)
-	for range cap(buffers) {
-		buffers <- nil // made when first needed
-	}
 	var acknowledged int64
 	var mu sync.Mutex // guards acknowledged, and keeps progress in order
 	var workers sync.WaitGroup
 	for range min(partWorkers, count) {
 		workers.Go(func() {
 			for p := range parts {
-				etag, err := s.sendPart(group, name, upload, p, have[p.number])
+				etag, err := s.sendPart(group, name, upload, src, p, have[p.number])
 				if err != nil {
 					stop(err)
 					continue // drain, so that the reader never blocks
 				}
 				complete[p.number-1] = minio.CompletePart{PartNumber: p.number, ETag: etag}
 				mu.Lock()
-				acknowledged += int64(len(p.data))
+				acknowledged += p.size
 				progress(acknowledged)
 				mu.Unlock()
-				buffers <- p.data
 			}
 		})
 	}
 	total := sha256.New()
 	readErr := func() error {
+		buffer := make([]byte, 256<<10)
 		for i := range count {
-			var buffer []byte
-			select {
-			case buffer = <-buffers:
-			case <-group.Done():
-				return nil
-			}
-			offset := int64(i) * each
-			if buffer == nil {
-				buffer = make([]byte, each)
-			}
-			buffer = buffer[:min(each, size-offset)]
-			if err := readPart(src, buffer, offset, name); err != nil {
+			p := part{number: i + 1, offset: int64(i) * each}
+			p.size = min(each, size-p.offset)
+			if err := p.sum(src, buffer, total, have[p.number], name); err != nil {
 				return err
 			}
-			total.Write(buffer)
 			select {
-			case parts <- part{i + 1, buffer}:
+			case parts <- p:
 			case <-group.Done():
 				return nil
 			}
@@ -437,39 +428,84 @@ func (s *s3) partsOf(ctx context.Context, name, id string) (map[int]minio.Object
 	}
 }
 
-// sendPart sends one part, unless the service has exactly these bytes.
-func (s *s3) sendPart(ctx context.Context, name, upload string, p part, have minio.ObjectPart) (etag string, err error) {
-	if have.ETag != "" && have.Size == int64(len(p.data)) {
-		sum := md5.Sum(p.data)
-		if strings.Trim(have.ETag, `"`) == hex.EncodeToString(sum[:]) {
-			return have.ETag, nil
+// sum reads the part and takes its hashes, and adds it to the total.
+func (p *part) sum(src io.ReaderAt, buffer []byte, total io.Writer, have minio.ObjectPart, name string) error {
+	sha, md := sha256.New(), hash.Hash(nil)
+	if have.ETag != "" && have.Size == p.size {
+		md = md5.New()
+	}
+	for done := int64(0); done < p.size; {
+		b := buffer[:min(int64(len(buffer)), p.size-done)]
+		if err := readPart(src, b, p.offset+done, name); err != nil {
+			return err
 		}
+		_, _ = sha.Write(b) // hashes do not fail
+		_, _ = total.Write(b)
+		if md != nil {
+			_, _ = md.Write(b)
+		}
+		done += int64(len(b))
 	}
-	digest := sha256.Sum256(p.data)
-	watched, dog, stop := watch(ctx, stall)
-	defer stop()
-	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, &pulse{Reader: bytes.NewReader(p.data), dog: dog}, int64(len(p.data)),
-		minio.PutObjectPartOptions{Sha256Hex: hex.EncodeToString(digest[:])})
-	if err != nil && ctx.Err() == nil && watched.Err() != nil {
-		return "", failure.Newf(failure.Unavailable, "remote_timeout", "store the object", "check the network, then repeat the command", "%s took no byte for %s", s.host, stall)
+	p.sha256 = hex.EncodeToString(sha.Sum(nil))
+	if md != nil {
+		p.md5 = hex.EncodeToString(md.Sum(nil))
 	}
-	return sent.ETag, err
+	return nil
 }
 
-// pulse tells the watchdog about every read; it stays seekable, for retries.
+// sendPart sends one part, unless the service has exactly these bytes.
+func (s *s3) sendPart(ctx context.Context, name, upload string, src io.ReaderAt, p part, have minio.ObjectPart) (etag string, err error) {
+	if p.md5 != "" && strings.Trim(have.ETag, `"`) == p.md5 {
+		return have.ETag, nil
+	}
+	watched, dog, stop := watch(ctx, stall)
+	defer stop()
+	body := &pulse{section: io.NewSectionReader(src, p.offset, p.size), dog: dog}
+	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, body, p.size, minio.PutObjectPartOptions{Sha256Hex: p.sha256})
+	switch {
+	case err == nil:
+		return sent.ETag, nil
+	case ctx.Err() != nil:
+		return "", err
+	case body.broken() != nil:
+		return "", errSource(body.broken())
+	case watched.Err() != nil:
+		return "", failure.Newf(failure.Unavailable, "remote_timeout", "store the object", "check the network, then repeat the command", "%s took no byte for %s", s.host, stall)
+	}
+	return "", err
+}
+
+// pulse is the body of a part: it tells the watchdog about every read and
+// remembers when the source fails. It can be read again, for another attempt.
 type pulse struct {
-	*bytes.Reader
-	dog *watchdog
+	section *io.SectionReader
+	dog     *watchdog
+	mu      sync.Mutex // net/http may still read when the call has ended
+	fault   error
 }
 
 func (p *pulse) Read(b []byte) (int, error) {
 	p.dog.alive()
-	return p.Reader.Read(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, err := p.section.Read(b)
+	if err != nil && err != io.EOF {
+		p.fault = err
+	}
+	return n, err
 }
 
-// WriteTo is hidden, because it would pass by Read.
-func (p *pulse) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{p})
+// Seek goes back to the start before another attempt.
+func (p *pulse) Seek(offset int64, whence int) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.section.Seek(offset, whence)
+}
+
+func (p *pulse) broken() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fault
 }
 
 // abort drops an unfinished upload, also when ctx has ended.
