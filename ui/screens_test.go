@@ -172,3 +172,59 @@ func TestScreenshots(t *testing.T) {
 		})
 	}
 }
+
+// TestFilm draws the animated picture of a first release, from the welcome to
+// the live channel, from the frames of the running console.
+func TestFilm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		o := d.options()
+		o.Demo = true
+		term := open(t, o, 80, 24, true)
+		term.Wait(time.Second)
+		film := tuitest.NewFilm(term, tuitest.DarkPage)
+		rest := func(seconds float64) { film.Shoot(term, time.Duration(seconds*float64(time.Second))) }
+		// watch films for a time on the fake clock, at its own speed.
+		watch := func(d, every time.Duration) {
+			for range d / every {
+				term.Wait(every)
+				film.Shoot(term, every)
+			}
+		}
+		next := func() { term.Press("enter"); term.Wait(600 * time.Millisecond) }
+		rest(2.4)
+		next()
+		rest(1.8)
+		next()
+		rest(2.4)
+		term.Press("w")
+		term.Wait(600 * time.Millisecond)
+		rest(1.4)
+		term.Press("y")
+		term.Wait(600 * time.Millisecond)
+		rest(1.4)
+		next()
+		rest(1.6)
+		next()
+		rest(1.4)
+		term.Press("enter")
+		watch(9*time.Second, 300*time.Millisecond)
+		term.Until("waits for you", time.Minute)
+		term.Wait(7 * time.Second)
+		rest(3)
+		next()
+		for _, c := range "production" {
+			term.Type(string(c))
+			rest(0.13)
+		}
+		rest(0.6)
+		term.Press("enter")
+		term.Wait(3 * time.Second)
+		rest(3)
+		term.Press("enter")
+		term.Wait(8 * time.Second)
+		rest(4)
+		tuitest.Picture(t, pictures, "first-release", film.SVG())
+		leave(t, term)
+	})
+}

@@ -16,9 +16,10 @@ import (
 	"github.com/charmbracelet/x/vt"
 )
 
-// Terminal is an emulated terminal with a program in it. It must be used
-// inside synctest.Test.
+// Terminal is an emulated terminal with a program in it. One made by Start must
+// be used inside synctest.Test; one made by StartLive lives on the real clock.
 type Terminal struct {
+	live bool
 	t    testing.TB
 	emu  *vt.Emulator
 	mu   sync.Mutex
@@ -35,8 +36,20 @@ type Terminal struct {
 // terminal answers when it is asked for its background.
 func Start(t testing.TB, w, h int, dark bool, run func(in io.Reader, out io.Writer) error) *Terminal {
 	t.Helper()
+	return start(t, false, w, h, dark, run)
+}
+
+// StartLive is Start on the real clock, for programs that talk to real servers:
+// wait for what the screen shall show with Until, never for a time.
+func StartLive(t testing.TB, w, h int, dark bool, run func(in io.Reader, out io.Writer) error) *Terminal {
+	t.Helper()
+	return start(t, true, w, h, dark, run)
+}
+
+func start(t testing.TB, live bool, w, h int, dark bool, run func(in io.Reader, out io.Writer) error) *Terminal {
+	t.Helper()
 	in, keys := io.Pipe()
-	term := &Terminal{t: t, emu: vt.NewEmulator(w, h), keys: keys, done: make(chan error, 1)}
+	term := &Terminal{live: live, t: t, emu: vt.NewEmulator(w, h), keys: keys, done: make(chan error, 1)}
 	// The emulator answers queries on its own; the answers are drained, and
 	// those that matter are written by hand.
 	go func() { _, _ = io.Copy(io.Discard, term.emu) }()
@@ -53,14 +66,21 @@ func Start(t testing.TB, w, h int, dark bool, run func(in io.Reader, out io.Writ
 			term.close()
 		}
 	})
-	synctest.Wait()
+	term.idle()
 	background := "\x1b]11;rgb:fafa/fafa/fafa\x1b\\"
 	if dark {
 		background = "\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\"
 	}
 	_, _ = io.WriteString(keys, background) // a program that has ended already needs no answer
-	term.Wait(settle)
+	term.Wait(term.settle())
 	return term
+}
+
+// idle waits until the program has nothing to do, where the clock can tell.
+func (t *Terminal) idle() {
+	if !t.live {
+		synctest.Wait()
+	}
 }
 
 // Write takes what the program draws. Without a TTY the renderer ends lines
@@ -77,7 +97,12 @@ func (t *Terminal) Write(p []byte) (int, error) {
 
 // settle is the pause after each key: longer than the time in which a lone
 // escape may still become the start of a sequence.
-const settle = 200 * time.Millisecond
+func (t *Terminal) settle() time.Duration {
+	if t.live {
+		return 60 * time.Millisecond
+	}
+	return 200 * time.Millisecond
+}
 
 // Send writes raw bytes to the program's input and lets it settle.
 func (t *Terminal) Send(s string) {
@@ -85,7 +110,7 @@ func (t *Terminal) Send(s string) {
 	if _, err := io.WriteString(t.keys, s); err != nil {
 		t.t.Fatalf("the program does not read keys any more: %v", err)
 	}
-	t.Wait(settle)
+	t.Wait(t.settle())
 }
 
 // names are the bytes that terminals send for keys with a name.
@@ -137,10 +162,10 @@ func itoa(n int) string {
 	return itoa(n/10) + string(rune('0'+n%10))
 }
 
-// Wait lets the fake clock advance and the program settle.
+// Wait lets the clock advance and the program settle.
 func (t *Terminal) Wait(d time.Duration) {
 	time.Sleep(d)
-	synctest.Wait()
+	t.idle()
 }
 
 // Screen is the text on the screen, trailing blanks trimmed.
@@ -197,7 +222,7 @@ func (t *Terminal) HasNot(texts ...string) {
 	}
 }
 
-// Until waits until the screen holds text, at most limit on the fake clock.
+// Until waits until the screen holds text, at most limit.
 func (t *Terminal) Until(text string, limit time.Duration) {
 	t.t.Helper()
 	for waited := time.Duration(0); waited < limit; waited += 50 * time.Millisecond {
@@ -238,6 +263,8 @@ func (t *Terminal) Running() bool {
 func (t *Terminal) close() {
 	t.over = true
 	_ = t.keys.Close()
-	time.Sleep(time.Minute)
+	if !t.live {
+		time.Sleep(time.Minute)
+	}
 	_ = t.emu.Close()
 }

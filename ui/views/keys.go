@@ -116,9 +116,13 @@ func (v *keysView) Actions() []Action {
 	case !v.plan.Ready() || v.plan.Value.Apply == nil:
 		write.Disabled = e.S.WhyNoEdit
 	}
+	newKey := Action{ID: "new-key", Keys: []string{"N"}, Help: e.S.HelpNewKey, Long: e.S.LongNewKey, Dangerous: true, Primary: true, Run: v.choose}
+	if !v.stores.Ready() {
+		newKey.Disabled = e.S.Loading
+	}
 	care := v.careActions(k, why)
 	actions := []Action{
-		{ID: "new-key", Keys: []string{"N"}, Help: e.S.HelpNewKey, Long: e.S.LongNewKey, Dangerous: true, Primary: true, Run: v.choose},
+		newKey,
 		care[0],
 		{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopyKey, Long: e.S.LongCopyKey, Disabled: why, Primary: true, Run: func() tea.Cmd { return Copy(k.PublicPEM, e.S.WhatPublicKey) }},
 		{ID: "copy-id", Keys: []string{"Y"}, Help: e.S.HelpCopyID, Long: e.S.LongCopyKeyID, Disabled: why, Run: func() tea.Cmd { return Copy(k.ID, e.S.KeyID) }},

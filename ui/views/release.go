@@ -292,6 +292,8 @@ func (r *releaser) stuck() string {
 		return e.S.Loading
 	case r.madeKey != nil:
 		return ""
+	case r.needsKey() && !r.stores.Ready() && r.stores.Err == nil:
+		return e.S.Loading // a locked keyring takes its time
 	case r.needsKey():
 		if s := r.stores.Value; r.store < len(s) && s[r.store].Unusable != "" {
 			return text.Clean(s[r.store].Unusable)

@@ -158,6 +158,8 @@ func (v *setupView) keyStep() setupStep {
 		s.done, s.value = true, shortKey(keys[0].ID)+"  "+storeName(e, keys[0].Store)
 	} else if v.making {
 		s.how, s.do = e.S.KeyMaking, nil
+	} else if !v.stores.Ready() {
+		s.how, s.do = e.S.Loading, nil
 	}
 	return s
 }
