@@ -507,11 +507,21 @@ func TestCVE2026_56256_NoWayAround(t *testing.T) {
 // none: a token is the only thing that a caller can be.
 func TestCVE2026_53868_NoAccounts(t *testing.T) {
 	s := servertest.Start(t)
-	for _, path := range []string{"/login", "/user", "/auth/v1/token", "/rest/v1/apps", "/rest/v1/app_versions", "/functions/v1/bundle", "/private/config", "/organization", "/apikey", "/webhooks", "/admin", "/debug/pprof/", "/metrics"} {
+	for _, path := range []string{"/login", "/user", "/auth/v1/token", "/rest/v1/apps", "/rest/v1/users", "/rest/v1/apikeys", "/functions/v1/login", "/private/users", "/organization", "/apikey", "/webhooks", "/admin", "/debug/pprof/", "/metrics"} {
 		for _, method := range []string{"GET", "POST"} {
 			if status, text := call(t, s, "", method, path, "{}"); status != http.StatusNotFound {
 				t.Errorf("%s %s: %d %s", method, path, status, text)
 			}
+		}
+	}
+	// The names under which the Capgo CLI asks take a token like any other route.
+	for _, path := range []string{"/rest/v1/app_versions", "/rest/v1/channels", "/functions/v1/bundle", "/rest/v1/rpc/get_app_versions"} {
+		method := "POST"
+		if path == "/rest/v1/channels" {
+			method = "GET"
+		}
+		if status, text := call(t, s, "none", method, path, `{"app_id":"`+mine+`"}`); status != http.StatusUnauthorized {
+			t.Errorf("%s %s without a token: %d %s", method, path, status, text)
 		}
 	}
 	// A cookie or a query is no credential.
