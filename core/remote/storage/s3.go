@@ -8,7 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/crc32"
 	"io"
 	"iter"
 	"net"
@@ -42,6 +42,9 @@ type s3 struct {
 	public string
 	host   string
 	key    string // access key id, scrubbed from texts
+	// signed says that parts carry a SHA-256 that the service compares: over
+	// TLS, and on this machine, nothing can change them on the way.
+	signed bool
 }
 
 var _ Storage = (*s3)(nil)
@@ -112,7 +115,7 @@ func openS3(_ context.Context, u *url.URL, public string, c Credentials) (Storag
 			public = publicURL(public, strings.TrimSuffix(prefix, "/"))
 		}
 	}
-	return &s3{core: *core, bucket: u.Host, prefix: prefix, public: public, host: endpoint, key: c.AccessKey}, nil
+	return &s3{core: *core, bucket: u.Host, prefix: prefix, public: public, host: endpoint, key: c.AccessKey, signed: !secure && !onLoopback(endpoint)}, nil
 }
 
 // s3Endpoint splits an endpoint, which may carry a scheme, and refuses plain
@@ -132,6 +135,11 @@ func s3Endpoint(raw string, allowHTTP bool) (host string, secure bool, err error
 		return "", false, failure.New(failure.Usage, "storage_url_malformed", "open the bucket", "the endpoint is a host, without a path", "")
 	}
 	return base.Host, base.Scheme == "https", nil
+}
+
+func onLoopback(endpoint string) bool {
+	host, _, err := net.SplitHostPort(endpoint)
+	return err == nil && transport.IsLoopback(host)
 }
 
 // s3Credentials looks where Amazon's own tools look. The machine's role is asked
@@ -294,14 +302,15 @@ func readPart(src io.ReaderAt, b []byte, offset int64, name string) error {
 type part struct {
 	number       int // from 1
 	offset, size int64
-	sha256, md5  string // hex; md5 only where the service may have the part
+	crc          uint32 // CRC-32C, to notice a source that changes between two readings
+	sha256       string // hex, where parts are signed
+	md5          string // hex, where the service may have the part
 }
 
 // putParts stores a large object. One goroutine reads the source in order and
 // takes the hash of everything and of each part; workers read the parts again,
 // from the system's cache, while they send them, so that memory does not grow
-// with their number. The service compares each part with its hash, so that a
-// source that changed in between is noticed. The object appears with the last
+// with their number; a source that changes in between is noticed. The object appears with the last
 // request, which is only made when the hash of everything is right. A failed or
 // killed upload stays with the service for the next attempt.
 func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size int64, sha256Hex string, progress func(int64)) error {
@@ -344,7 +353,7 @@ func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size in
 		for i := range count {
 			p := part{number: i + 1, offset: int64(i) * each}
 			p.size = min(each, size-p.offset)
-			if err := p.sum(src, buffer, total, have[p.number], name); err != nil {
+			if err := p.sum(src, buffer, total, s.signed, have[p.number], name); err != nil {
 				return err
 			}
 			select {
@@ -428,26 +437,35 @@ func (s *s3) partsOf(ctx context.Context, name, id string) (map[int]minio.Object
 	}
 }
 
+// castagnoli is the CRC that processors compute themselves.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // sum reads the part and takes its hashes, and adds it to the total.
-func (p *part) sum(src io.ReaderAt, buffer []byte, total io.Writer, have minio.ObjectPart, name string) error {
-	sha, md := sha256.New(), hash.Hash(nil)
-	if have.ETag != "" && have.Size == p.size {
-		md = md5.New()
+func (p *part) sum(src io.ReaderAt, buffer []byte, total io.Writer, signed bool, have minio.ObjectPart, name string) error {
+	crc := crc32.New(castagnoli)
+	hashes, sha, md := []io.Writer{total, crc}, sha256.New(), md5.New()
+	if signed {
+		hashes = append(hashes, sha)
+	}
+	known := have.ETag != "" && have.Size == p.size
+	if known {
+		hashes = append(hashes, md)
 	}
 	for done := int64(0); done < p.size; {
 		b := buffer[:min(int64(len(buffer)), p.size-done)]
 		if err := readPart(src, b, p.offset+done, name); err != nil {
 			return err
 		}
-		_, _ = sha.Write(b) // hashes do not fail
-		_, _ = total.Write(b)
-		if md != nil {
-			_, _ = md.Write(b)
+		for _, h := range hashes {
+			_, _ = h.Write(b) // hashes do not fail
 		}
 		done += int64(len(b))
 	}
-	p.sha256 = hex.EncodeToString(sha.Sum(nil))
-	if md != nil {
+	p.crc = crc.Sum32()
+	if signed {
+		p.sha256 = hex.EncodeToString(sha.Sum(nil))
+	}
+	if known {
 		p.md5 = hex.EncodeToString(md.Sum(nil))
 	}
 	return nil
@@ -458,11 +476,17 @@ func (s *s3) sendPart(ctx context.Context, name, upload string, src io.ReaderAt,
 	if p.md5 != "" && strings.Trim(have.ETag, `"`) == p.md5 {
 		return have.ETag, nil
 	}
+	payload := p.sha256
+	if payload == "" {
+		payload = "UNSIGNED-PAYLOAD" // S3's word for it
+	}
 	watched, dog, stop := watch(ctx, stall)
 	defer stop()
 	body := &pulse{section: io.NewSectionReader(src, p.offset, p.size), dog: dog}
-	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, body, p.size, minio.PutObjectPartOptions{Sha256Hex: p.sha256})
+	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, body, p.size, minio.PutObjectPartOptions{Sha256Hex: payload})
 	switch {
+	case err == nil && body.sum() != p.crc:
+		return "", errHash(name)
 	case err == nil:
 		return sent.ETag, nil
 	case ctx.Err() != nil:
@@ -482,6 +506,7 @@ type pulse struct {
 	dog     *watchdog
 	mu      sync.Mutex // net/http may still read when the call has ended
 	fault   error
+	crc     uint32 // of what was read since the last Seek
 }
 
 func (p *pulse) Read(b []byte) (int, error) {
@@ -489,17 +514,28 @@ func (p *pulse) Read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, err := p.section.Read(b)
+	p.crc = crc32.Update(p.crc, castagnoli, b[:n])
 	if err != nil && err != io.EOF {
 		p.fault = err
 	}
 	return n, err
 }
 
-// Seek goes back to the start before another attempt.
+// Seek goes back to the start before another attempt, and is only used so.
 func (p *pulse) Seek(offset int64, whence int) (int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.section.Seek(offset, whence)
+	at, err := p.section.Seek(offset, whence)
+	if at == 0 {
+		p.crc = 0
+	}
+	return at, err
+}
+
+func (p *pulse) sum() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crc
 }
 
 func (p *pulse) broken() error {

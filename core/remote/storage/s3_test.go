@@ -346,3 +346,35 @@ func TestS3MissingBucket(t *testing.T) {
 		t.Errorf("a bucket that is not there gives %v (%s)", err, failure.CodeOf(err))
 	}
 }
+
+// changing gives other bytes when it is read for the second time.
+type changing struct {
+	content []byte
+	mu      sync.Mutex
+	seen    map[int64]bool
+}
+
+func (c *changing) ReadAt(p []byte, off int64) (int, error) {
+	n, err := bytes.NewReader(c.content).ReadAt(p, off)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[off] && n > 0 {
+		p[0] ^= 1
+	}
+	c.seen[off] = true
+	return n, err
+}
+
+// TestS3SourceChanges: a file that changes while it is uploaded becomes no object.
+func TestS3SourceChanges(t *testing.T) {
+	g := newGateway(t)
+	s := g.open(t, g.bucket(t))
+	content := storagetest.Bytes(20<<20, 14)
+	_, err := s.Put(t.Context(), "a/b.zip", &changing{content: content, seen: map[int64]bool{}}, int64(len(content)), storagetest.Sum(content), nil)
+	if failure.CodeOf(err) != "hash_mismatch" {
+		t.Errorf("a source that changes gives %v", err)
+	}
+	if _, err := s.Stat(t.Context(), "a/b.zip"); failure.CodeOf(err) != "object_not_found" {
+		t.Errorf("afterwards there is %v", err)
+	}
+}
