@@ -567,7 +567,8 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	plan := r.plan()
 	seen := r.state.Preflight
 	outcome := &PromoteOutcome{Previous: seen.Live}
-	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version}
+	// The reason of the release is also what moves a channel inside a freeze window.
+	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version, Note: plan.Reason}
 	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
 	switch {
 	case isClass(err, failure.NotFound) && seen.Live != "":
