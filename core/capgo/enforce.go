@@ -1,17 +1,19 @@
 package capgo
 
-import "golang.org/x/mod/semver"
+import "github.com/Masterminds/semver/v3"
 
 // EnforcesFrom is the first plugin version that by itself refuses a bundle
 // without a session key and a signed checksum, when the app has a public key.
 const EnforcesFrom = "8.51.23"
 
+var enforcesFrom = semver.MustParse(EnforcesFrom)
+
 // EnforcesSignatures tells whether a plugin of this version does. 9.0.0 and
 // 10.0.0 are misnumbered releases of the fifth generation, which does not.
 func EnforcesSignatures(pluginVersion string) bool {
-	v := "v" + pluginVersion
 	if pluginVersion == "9.0.0" || pluginVersion == "10.0.0" {
 		return false
 	}
-	return semver.IsValid(v) && semver.Compare(v, "v"+EnforcesFrom) >= 0
+	v, err := semver.StrictNewVersion(pluginVersion)
+	return err == nil && !v.LessThan(enforcesFrom)
 }
