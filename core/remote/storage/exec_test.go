@@ -56,7 +56,14 @@ func TestExec(t *testing.T) {
 		dir := t.TempDir()
 		web := httptest.NewServer(http.FileServer(http.Dir(dir)))
 		t.Cleanup(web.Close)
-		return openCommands(t, plainCommands, dir, web.URL, storage.Credentials{})
+		// Several writers at once need a program that puts an object into its
+		// place whole; install writes it there.
+		script := filepath.Join(t.TempDir(), "put")
+		if err := os.WriteFile(script, []byte(`mkdir -p "$(dirname "$1")" && cat >"$1.$$" && mv "$1.$$" "$1"`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		commands := strings.Replace(plainCommands, `["install", "-D", "/dev/stdin", "DIR/{name}"]`, fmt.Sprintf(`["sh", %q, "DIR/{name}"]`, script), 1)
+		return openCommands(t, commands, dir, web.URL, storage.Credentials{})
 	}})
 }
 
