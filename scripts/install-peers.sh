@@ -3,7 +3,7 @@
 #   versitygw        an S3 gateway (Apache-2.0), built with Go into FOLDER
 #   nginx, rclone    from the system's packages, with nginx's WebDAV module
 #   sshd             OpenSSH's SFTP server, from the system's packages
-# and, with --clouds, for the build tags gs and azblob:
+# and, with --clouds, for azblob and, under the build tag gs, gs:
 #   fake-gcs-server  Google Cloud Storage in memory (BSD-2-Clause), built with Go into FOLDER
 #   azurite          Azure Blob Storage in memory (MIT), with npm into FOLDER/azurite
 # What is there already stays. usage: scripts/install-peers.sh [--clouds] FOLDER;

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/crc32"
 	"io"
 	"iter"
 	"net/url"
@@ -52,6 +53,9 @@ type commands struct {
 	put, stat, get, delete, list []string
 	absent                       []int
 	token                        transport.Secret
+	// turns lets the writers of one name in this process follow each other:
+	// programs replace a file while another one looks at it.
+	turns [64]chan struct{}
 }
 
 var _ Storage = (*commands)(nil)
@@ -87,6 +91,9 @@ func openCommands(_ context.Context, u *url.URL, public string, c Credentials) (
 		return nil, malformed("known are put, stat, get, delete, list and absent", "%s: unknown key %s", path, transport.Clean(unknown[0].String()))
 	}
 	s := &commands{path: path, public: public, put: f.Put, stat: f.Stat, get: f.Get, delete: f.Delete, list: f.List, absent: f.Absent, token: c.Token}
+	for i := range s.turns {
+		s.turns[i] = make(chan struct{}, 1)
+	}
 	for _, verb := range []struct {
 		name string
 		argv []string
@@ -285,6 +292,13 @@ func (s *commands) Put(ctx context.Context, name string, src io.ReaderAt, size i
 	}
 	if err := checkPut(name, size, sha256Hex); err != nil {
 		return Object{}, err
+	}
+	turn := s.turns[crc32.ChecksumIEEE([]byte(name))%uint32(len(s.turns))]
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return Object{}, ctx.Err()
 	}
 	done := Object{Name: name, Size: size, SHA256: sha256Hex}
 	if there, err := s.same(ctx, name, size, sha256Hex); err != nil || there {

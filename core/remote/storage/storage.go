@@ -11,7 +11,7 @@
 //	sftp://user@host/folder             a folder on an SSH server
 //	exec:///path/commands.toml          programs such as rclone
 //	gs://bucket/prefix                  Google Cloud Storage, with the build tag gs
-//	azblob://container/prefix           Azure Blob Storage, with the build tag azblob
+//	azblob://container/prefix           Azure Blob Storage, without the build tag lean
 //
 // Objects are immutable: putting the same content under a name again succeeds
 // (Object.Existed), putting other content fails with the code object_exists.
@@ -115,7 +115,7 @@ func Open(ctx context.Context, rawURL, publicBase string, credentials Credential
 	}
 	open, known := drivers[u.Scheme]
 	if !known && (u.Scheme == "gs" || u.Scheme == "azblob") {
-		return nil, failure.Newf(failure.Usage, "storage_not_built", op, "use a build of capstan with the tag "+u.Scheme, "this build has no driver for %q, which is large", u.Scheme)
+		return nil, failure.Newf(failure.Usage, "storage_not_built", op, "use a build with the tag gs for gs, and without the tag lean for azblob", "this build has no driver for %q", u.Scheme)
 	}
 	if !known {
 		return nil, failure.Newf(failure.Usage, "storage_unknown", op, "known are "+strings.Join(Schemes(), ", "), "no driver for %q", u.Scheme)
