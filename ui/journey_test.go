@@ -85,7 +85,23 @@ func TestJourneyOnARealServer(t *testing.T) {
 			Environment: []string{"TERM=xterm-256color"}, Profile: &profile})
 	})
 	// grace is the pause before a dialog takes an answer that confirms.
-	grace := func() { term.Wait(500 * time.Millisecond) }
+	grace := func() { term.Wait(2 * time.Second) }
+	// confirm answers a dialog; one that opened just now ignores keys, and how
+	// long that is by the wall clock depends on the machine.
+	confirm := func(key, until string) {
+		t.Helper()
+		for range 10 {
+			grace()
+			term.Press(key)
+			for range 20 {
+				if strings.Contains(term.Screen(), until) {
+					return
+				}
+				term.Wait(100 * time.Millisecond)
+			}
+		}
+		t.Fatalf("%q never led to %q:\n%s", key, until, term.Screen())
+	}
 	newPhrase := func() {
 		term.Until("A new passphrase", limit)
 		term.Type(phrase)
@@ -107,9 +123,7 @@ func TestJourneyOnARealServer(t *testing.T) {
 	term.Until("The key is yours", limit)
 	term.Until("w write into config", limit)
 	term.Press("w")
-	grace()
-	term.Press("y")
-	term.Until("capacitor.config.json written", limit)
+	confirm("y", "capacitor.config.json written")
 	term.Press("enter")
 	term.Until("a web build", limit)
 	term.Press("enter")
@@ -156,9 +170,7 @@ func TestJourneyOnARealServer(t *testing.T) {
 	term.Press("enter")
 	newPhrase()
 	term.Until("Prove the backup now?", limit)
-	term.Wait(2 * time.Second) // a dialog that opened by itself ignores keys at first
-	term.Press("y")
-	term.Until("is not shown", limit)
+	confirm("y", "is not shown")
 	term.Type(phrase)
 	term.Press("enter")
 	term.Until("The backup works", limit)
