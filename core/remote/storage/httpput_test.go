@@ -22,7 +22,7 @@ type dav struct {
 	webdav.Handler
 	fails atomic.Int64
 	seen  sync.Map // headers of uploads, by name
-	lock  sync.Mutex
+	lock  sync.RWMutex
 }
 
 func newDav() *dav {
@@ -58,6 +58,9 @@ func (d *dav) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
+	} else { // a reader never sees half of an object that is being written
+		d.lock.RLock()
+		defer d.lock.RUnlock()
 	}
 	d.Handler.ServeHTTP(w, r)
 }
