@@ -205,17 +205,12 @@ func (f *File) prove(ctx context.Context, after *File, changes map[string]string
 	if err != nil {
 		return err
 	}
-	evaluate := func(g *File, code string, env Environment) (Value, error) {
-		ctx, cancel := context.WithTimeout(ctx, timeLimit)
-		defer cancel()
-		return g.run(ctx, code, env)
-	}
-	base, err := evaluate(f, codeBefore, env)
+	base, err := f.run(ctx, codeBefore, env)
 	if err != nil {
 		return err
 	}
 	compare := func(env Environment, was Value) (Value, error) {
-		is, err := evaluate(after, codeAfter, env)
+		is, err := after.run(ctx, codeAfter, env)
 		if err != nil {
 			return is, err
 		}
@@ -238,7 +233,7 @@ func (f *File) prove(ctx context.Context, after *File, changes map[string]string
 			if value == "" {
 				delete(other, name)
 			}
-			was, err := evaluate(f, codeBefore, other)
+			was, err := f.run(ctx, codeBefore, other)
 			if err != nil {
 				continue // it does not work in that environment today either
 			}

@@ -22,8 +22,6 @@ import (
 // evaluateScript bundles the config with the project files that it imports and
 // runs the result in the sandbox.
 func (f *File) evaluateScript(ctx context.Context, env Environment) (Value, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
-	defer cancel()
 	code, err := f.bundle()
 	if err != nil {
 		return Value{}, err
@@ -144,18 +142,23 @@ func inside(realRoot, path string) bool {
 const memoryLimit = 256 << 20
 
 // A regular expression that backtracks without end cannot be interrupted from
-// outside; goja's engine for those has a limit of its own.
-func init() { regexp2.DefaultMatchTimeout = timeLimit }
+// outside; goja's engine for those has a limit of its own, and says "no match"
+// when it is reached. It has to lie well beyond ours: the script must never go
+// on with an answer that is not true.
+func init() { regexp2.DefaultMatchTimeout = 4 * timeLimit }
 
 var (
 	errTime   = errors.New("it does not end within 2 s")
 	errMemory = errors.New("it needs too much memory")
 )
 
-// run executes the script and reads what it exports. The script runs on a
-// goroutine of its own: interrupting works between instructions, and one
-// single endless built-in call must not hold up the caller.
-func (f *File) run(ctx context.Context, code string, env Environment) (Value, error) {
+// run executes the script and reads what it exports, within timeLimit. The
+// script runs on a goroutine of its own: interrupting works between
+// instructions, and one single endless built-in call must not hold up the
+// caller.
+func (f *File) run(caller context.Context, code string, env Environment) (Value, error) {
+	ctx, cancel := context.WithTimeout(caller, timeLimit)
+	defer cancel()
 	type outcome struct {
 		value Value
 		err   error
@@ -176,7 +179,7 @@ func (f *File) run(ctx context.Context, code string, env Environment) (Value, er
 	runtime.ReadMemStats(&before)
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
-	interrupted, caller := false, ctx
+	interrupted := false
 	for grace := (<-chan time.Time)(nil); ; {
 		select {
 		case o := <-done:
