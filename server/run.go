@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"capstan/core/failure"
+	"capstan/server/management"
 )
 
 // Bounds of a connection. Uploads and downloads move the deadlines on while
@@ -31,9 +32,13 @@ const (
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 // operatorPaths are the first segments of the paths that are not for devices.
-var operatorPaths = map[string]bool{"app": true, "bundle": true, "channel": true, "device": true, "statistics": true, "capstan": true,
-	// What Capgo's own command line calls beside them.
-	"rest": true, "functions": true, "private": true}
+var operatorPaths = func() map[string]bool {
+	m := map[string]bool{}
+	for _, head := range management.Prefixes() {
+		m[head] = true
+	}
+	return m
+}()
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()

@@ -1,8 +1,11 @@
 package management
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"capstan/core/capgo"
@@ -16,27 +19,39 @@ import (
 // 8.68.1 makes for bundle upload --external, for its other bundle and channel
 // verbs and for app list; each is authorised like any other route.
 
-// cliCall is one of these calls with the scope it needs.
-type cliCall struct {
-	scope   capgo.TokenScope
-	app     where
-	channel where
-	handle  func(*call) error
+// cliCalls are rows like those of the routes, by method and path.
+var cliCalls = byMethodAndPath([]Route{
+	{"POST", "/rest/v1/rpc/reject_access_due_to_2fa_for_app", capgo.ScopeRead, nowhere, nowhere, constant(false), false},
+	{"POST", "/rest/v1/rpc/request_actor_user_id", capgo.ScopeRead, nowhere, nowhere, constant(onlyUser), false},
+	{"POST", "/rest/v1/rpc/get_organization_cli_warnings", capgo.ScopeRead, nowhere, nowhere, constant([]string{}), false},
+	{"POST", "/rest/v1/rpc/is_allowed_action_org_action", capgo.ScopeRead, nowhere, nowhere, constant(true), false},
+	{"POST", "/rest/v1/rpc/is_trial_org", capgo.ScopeRead, nowhere, nowhere, constant(0), false},
+	{"POST", "/rest/v1/rpc/is_paying_org", capgo.ScopeRead, nowhere, nowhere, constant(true), false},
+	{"POST", "/rest/v1/rpc/has_usage_credits_org", capgo.ScopeRead, nowhere, nowhere, constant(false), false},
+	{"POST", "/rest/v1/rpc/cli_check_permission", capgo.ScopeRead, optionalInput, nowhere, checkPermission, false},
+	{"POST", "/rest/v1/rpc/exist_app_versions", capgo.ScopeRead, inInput, nowhere, bundleExists, false},
+	{"POST", "/rest/v1/rpc/get_app_versions", capgo.ScopeRead, inInput, nowhere, bundleByName, false},
+	{"GET", "/rest/v1/channels", capgo.ScopeRead, inInput, filtered, selectChannels, false},
+	{"POST", "/rest/v1/app_versions", capgo.ScopeUpload, inInput, nowhere, insertBundle, false},
+})
+
+func byMethodAndPath(rows []Route) map[string]Route {
+	m := make(map[string]Route, len(rows))
+	for _, r := range rows {
+		m[r.Method+" "+r.Pattern] = r
+	}
+	return m
 }
 
-var cliCalls = map[string]cliCall{
-	"POST /rest/v1/rpc/reject_access_due_to_2fa_for_app": {capgo.ScopeRead, nowhere, nowhere, constant(false)},
-	"POST /rest/v1/rpc/request_actor_user_id":            {capgo.ScopeRead, nowhere, nowhere, constant(onlyUser)},
-	"POST /rest/v1/rpc/get_organization_cli_warnings":    {capgo.ScopeRead, nowhere, nowhere, constant([]string{})},
-	"POST /rest/v1/rpc/is_allowed_action_org_action":     {capgo.ScopeRead, nowhere, nowhere, constant(true)},
-	"POST /rest/v1/rpc/is_trial_org":                     {capgo.ScopeRead, nowhere, nowhere, constant(0)},
-	"POST /rest/v1/rpc/is_paying_org":                    {capgo.ScopeRead, nowhere, nowhere, constant(true)},
-	"POST /rest/v1/rpc/has_usage_credits_org":            {capgo.ScopeRead, nowhere, nowhere, constant(false)},
-	"POST /rest/v1/rpc/cli_check_permission":             {capgo.ScopeRead, optionalInput, nowhere, checkPermission},
-	"POST /rest/v1/rpc/exist_app_versions":               {capgo.ScopeRead, inInput, nowhere, bundleExists},
-	"POST /rest/v1/rpc/get_app_versions":                 {capgo.ScopeRead, inInput, nowhere, bundleByName},
-	"GET /rest/v1/channels":                              {capgo.ScopeRead, inInput, filtered, selectChannels},
-	"POST /rest/v1/app_versions":                         {capgo.ScopeUpload, inInput, nowhere, insertBundle},
+// CLIRoutes lists, beside Routes, what only Capgo's own command line calls, in
+// the order of their paths.
+func (a *API) CLIRoutes() []Route {
+	list := slices.Collect(maps.Values(cliCalls))
+	list = append(list, Route{Method: http.MethodGet, Pattern: "/private/config"}, Route{Method: http.MethodPost, Pattern: "/private/events"})
+	slices.SortFunc(list, func(a, b Route) int {
+		return cmp.Or(strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Method, b.Method))
+	})
+	return list
 }
 
 // The one organisation and the one user that Capgo's model needs around an
@@ -73,30 +88,10 @@ func (a *API) serveCLI(w http.ResponseWriter, r *http.Request) bool {
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	if err := c.runCLI(row); err != nil {
+	if err := c.run(row); err != nil {
 		c.fail(err)
 	}
 	return true
-}
-
-func (c *call) runCLI(row cliCall) error {
-	if err := c.authenticate(); err != nil {
-		return err
-	}
-	if !allows(c.token.Scope, row.scope) {
-		return failure.Newf(failure.NotAuthorised, "insufficient_scope", "", "use a token with the scope "+string(row.scope),
-			"the token has the scope %s, this call needs %s", c.token.Scope, row.scope)
-	}
-	in, err := readInput(c.w, c.r)
-	if err != nil {
-		return err
-	}
-	c.in = in
-	c.unfilter()
-	if err := c.reach(Route{Scope: row.scope, App: row.app, Channel: row.channel}); err != nil {
-		return err
-	}
-	return row.handle(c)
 }
 
 // unfilter turns the filters of a query, such as name=eq.1.0.0, into plain

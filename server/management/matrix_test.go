@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,13 @@ func (w *world) probes(route management.Route) []probe {
 				"app_id": app, "channel": channel, "version": "9.9.9", "device_id": "00000000-0000-4000-8000-000000000001",
 				"version_id": w.ids[foreign+"/1.1.0"], "channel_id": w.ids[app+"/"+channel], "from": "2026-01-01", "to": "2026-01-02",
 			}
+			if strings.HasPrefix(path, "/rest/") { // the calls of Capgo's command line, whose table names columns
+				body["appid"], body["name_version"], body["permission_key"] = app, "1.0.0", "app.read_bundles"
+				body["name"], body["storage_provider"], body["external_url"], body["checksum"] = "9.9.9", "external", "https://cdn.example.com/x.zip", "00"
+				if route.Method == "GET" {
+					path += "?select=*&app_id=eq." + app + "&name=eq." + channel
+				}
+			}
 			if app != absent {
 				body["version_id"] = w.ids[app+"/1.1.0"]
 			} else {
@@ -152,7 +160,7 @@ func (w *world) probes(route management.Route) []probe {
 			if err != nil {
 				panic(err)
 			}
-			if strings.Contains(path, "/objects/") || strings.Contains(path, "/tokens") {
+			if strings.Contains(path, "/objects/") || strings.Contains(path, "/tokens") || strings.Contains(path, "?select") {
 				text = nil
 			}
 			list = append(list, probe{route, app, channel, path, string(text)})
@@ -193,12 +201,17 @@ func expected(c credential, p probe) int {
 	return 0
 }
 
+// everyRoute is the table and what only Capgo's command line calls.
+func (w *world) everyRoute() []management.Route {
+	return slices.Concat(w.API().Routes(), w.API().CLIRoutes())
+}
+
 // Every route with every kind of credential, on an app that is the token's, on
 // one that is not and on one that does not exist, on either channel.
 func TestRoutesByCredentials(t *testing.T) {
 	w := newWorld(t)
 	cells := 0
-	for _, route := range w.API().Routes() {
+	for _, route := range w.everyRoute() {
 		if route.Method == "DELETE" && route.Pattern == "/app/{app_id}" || route.Method == "DELETE" && route.Pattern == "/channel" {
 			// Destroys what the other cells need: see TestDestructiveRoutes.
 			continue
@@ -222,10 +235,36 @@ func TestRoutesByCredentials(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d cells", cells)
+	t.Logf("%d routes, %d cells", len(w.everyRoute()), cells)
 	if cells < 1500 {
 		t.Errorf("only %d cells", cells)
 	}
+}
+
+// The second name under which Capgo's command line calls the REST API lets in
+// no one whom the first refuses.
+func TestAliasesByCredentials(t *testing.T) {
+	w := newWorld(t)
+	cells := 0
+	for _, route := range w.API().Routes() {
+		for _, p := range w.probes(route) {
+			if p.app != foreign {
+				continue
+			}
+			p.path = "/functions/v1" + p.path
+			for _, c := range w.credentials {
+				want := expected(c, p)
+				if want == 0 {
+					continue // gets in, as it does by the first name
+				}
+				cells++
+				if status, code := w.try(t, c, p); status != want {
+					t.Errorf("%s %s with %q: %d %s, want %d", route.Method, p.path, c.name, status, code, want)
+				}
+			}
+		}
+	}
+	t.Logf("%d cells", cells)
 }
 
 // The two routes that end an app or a channel: every credential that must not
@@ -289,7 +328,7 @@ func TestRefusalsDoNotTell(t *testing.T) {
 			limited = c
 		}
 	}
-	for _, route := range w.API().Routes() {
+	for _, route := range w.everyRoute() {
 		if !route.Reach().App {
 			continue
 		}

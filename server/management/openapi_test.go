@@ -54,7 +54,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 	documented, _ := document(t)
 	s := servertest.Start(t)
 	served := map[string]string{}
-	for _, r := range s.API().Routes() {
+	for _, r := range slices.Concat(s.API().Routes(), s.API().CLIRoutes()) {
 		scope := string(r.Scope)
 		if scope == "" {
 			scope = "public"

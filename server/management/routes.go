@@ -183,7 +183,9 @@ func (a *API) Routes() []Route { return a.routes }
 
 // Prefixes are the first path segments that belong to this API.
 func Prefixes() []string {
-	return []string{"app", "bundle", "channel", "device", "statistics", "capstan"}
+	return []string{"app", "bundle", "channel", "device", "statistics", "capstan",
+		// What Capgo's own command line calls beside them.
+		"rest", "functions", "private"}
 }
 
 // ServeHTTP routes a call; an unknown one is 404 not_found, or 405.
@@ -244,6 +246,9 @@ func (c *call) run(route Route) error {
 			return err
 		}
 		c.in = in
+	}
+	if strings.HasPrefix(route.Pattern, "/rest/") {
+		c.unfilter()
 	}
 	if err := c.reach(route); err != nil {
 		return err
