@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -30,6 +32,7 @@ func newPlan(c *Command) *cobra.Command {
 
 func newPlanPromote(c *Command, f *registryFlags) *cobra.Command {
 	var bundle, out string
+	var on []string
 	command := &cobra.Command{
 		Use: "promote CHANNEL [APPID]", Short: "Plan to point a channel at a bundle", Args: cobra.RangeArgs(1, 2),
 		Long: `plan promote counts, from what the server knows of the devices that asked in the last 30 days, who
@@ -37,10 +40,11 @@ would get the bundle and who would not and why. Nothing is changed. The plan is 
 saw; capstan apply does exactly that, or refuses because the channel, the bundle or the key moved.`,
 		Example: "  capstan plan promote production --bundle 1.5.0\n  capstan apply capstan-plan.json --confirm production --watch",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.plan(cmd.Context(), f, args, effect.Promote, bundle, out)
+			return c.plan(cmd.Context(), f, effect.Promote, args, effect.Change{Target: bundle, Platforms: on}, out)
 		},
 	}
 	command.Flags().StringVarP(&bundle, "bundle", "b", "", "bundle to serve; builtin for the store build")
+	platformFlag(command, &on)
 	outFlag(command, &out)
 	_ = command.MarkFlagRequired("bundle") // the flag is defined above
 	return command
@@ -48,29 +52,36 @@ saw; capstan apply does exactly that, or refuses because the channel, the bundle
 
 func newPlanRollback(c *Command, f *registryFlags) *cobra.Command {
 	var to, out string
+	var on []string
 	command := &cobra.Command{
 		Use: "rollback CHANNEL [APPID]", Short: "Plan to go back, and say which devices cannot", Args: cobra.RangeArgs(1, 2),
 		Long: `plan rollback plans what capstan channel rollback does: the end of a running rollout, or the bundle
 that was live before. It says which devices go back, and which cannot and why.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.plan(cmd.Context(), f, args, effect.Rollback, to, out)
+			return c.plan(cmd.Context(), f, effect.Rollback, args, effect.Change{Target: to, Platforms: on}, out)
 		},
 	}
 	command.Flags().StringVar(&to, "to", "", "bundle to go back to (default: the previous one of the history)")
+	platformFlag(command, &on)
 	outFlag(command, &out)
 	return command
+}
+
+func platformFlag(command *cobra.Command, on *[]string) {
+	command.Flags().StringSliceVar(on, "platform", nil, "only for ios, android or electron, which then no longer follow the channel")
 }
 
 func outFlag(command *cobra.Command, out *string) {
 	command.Flags().StringVarP(out, "out", "o", "capstan-plan.json", "file to save the plan in; - for none")
 }
 
-func (c *Command) plan(ctx context.Context, f *registryFlags, args []string, action effect.Action, target, out string) error {
+func (c *Command) plan(ctx context.Context, f *registryFlags, action effect.Action, args []string, change effect.Change, out string) error {
 	client, appID, err := c.connectApp(ctx, f, args, 1)
 	if err != nil {
 		return err
 	}
-	plan, err := effect.Draft(ctx, client, appID, action, effect.Change{Channel: args[0], Target: target}, time.Now())
+	change.Channel = args[0]
+	plan, err := effect.Draft(ctx, client, appID, action, change, time.Now())
 	if err != nil {
 		return err
 	}
@@ -107,8 +118,13 @@ func printPlan(w io.Writer, p effect.Plan) {
 	line := func(n int64, format string, args ...any) {
 		fmt.Fprintf(w, "%9s  %s\n", humanize.Comma(n), oneLine(fmt.Sprintf(format, args...)))
 	}
+	// Platforms are told apart where they do not all get the same.
+	apart := len(e.Own) > 0 || len(p.Platforms) > 0 || slices.ContainsFunc(e.Moves, func(m effect.Move) bool { return m.Platform != e.Moves[0].Platform })
 	for _, m := range e.Moves {
 		text := fmt.Sprintf("%s → %s", m.From, m.To)
+		if apart {
+			text += " on " + m.Platform
+		}
 		if m.Rollout {
 			text += ", by the rollout"
 		}
@@ -119,6 +135,13 @@ func printPlan(w io.Writer, p effect.Plan) {
 	}
 	if e.Already > 0 {
 		line(e.Already, "have it already")
+	}
+	for _, o := range e.Own {
+		text := fmt.Sprintf("%s keeps its own bundle, %s", o.Platform, o.Bundle)
+		if len(p.Platforms) > 0 {
+			text = fmt.Sprintf("%s keeps what it has, %s", o.Platform, o.Bundle)
+		}
+		line(o.Devices, "%s", text)
 	}
 	for _, k := range e.Kept {
 		verb := "kept"
@@ -142,6 +165,9 @@ func printPlan(w io.Writer, p effect.Plan) {
 func planTitle(p effect.Plan) string {
 	if p.EndRollout {
 		return fmt.Sprintf("the rollout of %s ends, everyone gets %s", oneLine(p.Seen.Rollout), oneLine(p.Target))
+	}
+	if len(p.Platforms) > 0 {
+		return fmt.Sprintf("%s devices get %s, whatever the others get", oneLine(strings.Join(p.Platforms, " and ")), oneLine(p.Target))
 	}
 	return fmt.Sprintf("%s → %s", oneLine(p.Seen.Live), oneLine(p.Target))
 }

@@ -76,16 +76,17 @@ func (w *World) Answer(d capgo.Device) Answer {
 	if a.Reason != "" {
 		return a
 	}
-	target := w.weigh(channel, d.DeviceID, current, &a)
+	target := w.weigh(channel, d, current, &a)
 	a.Reason = w.judge(d, channel, target, a.Bundle, current, native, plugin)
 	return a
 }
 
-// weigh chooses between the channel's live bundle and its rollout's; nil is the
-// store build.
-func (w *World) weigh(channel *capgo.Channel, deviceID, current string, a *Answer) *capgo.Bundle {
-	target := w.live(channel)
-	if candidate := w.rollout(channel); candidate != nil && holds(channel, deviceID, current, candidate.Name) {
+// weigh chooses between the channel's bundle for the platform and the rollout's,
+// which does not reach a platform with a bundle of its own; nil is the store build.
+func (w *World) weigh(channel *capgo.Channel, d capgo.Device, current string, a *Answer) *capgo.Bundle {
+	target := w.live(channel, d.Platform)
+	_, own := channel.PlatformVersions[d.Platform]
+	if candidate := w.rollout(channel); !own && candidate != nil && holds(channel, d.DeviceID, current, candidate.Name) {
 		target, a.InRollout = candidate, true
 	}
 	a.Bundle = capgo.Builtin
@@ -218,14 +219,14 @@ const lengthV2, lengthV3 = 344, 512
 func (w *World) resolve(d capgo.Device) *capgo.Channel {
 	if d.Channel != "" {
 		for i := range w.Channels {
-			if ch := &w.Channels[i]; ch.Name == d.Channel && w.resolves(ch) {
+			if ch := &w.Channels[i]; ch.Name == d.Channel && w.resolves(ch, d.Platform) {
 				return ch
 			}
 		}
 	}
 	for i := range w.Channels {
 		ch := &w.Channels[i]
-		if !serves(ch, d.Platform) || !w.resolves(ch) {
+		if !serves(ch, d.Platform) || !w.resolves(ch, d.Platform) {
 			continue
 		}
 		if d.DefaultChannel == "" && ch.Public || d.DefaultChannel != "" && ch.Name == d.DefaultChannel && (ch.Public || ch.AllowDeviceSelfSet) {

@@ -109,6 +109,20 @@ func randomApp(r *rand.Rand) (*World, *decide.App) {
 			b := pick(r, bundles...)
 			ch.Version, d.BundleID = &capgo.VersionRef{ID: b.ID, Name: b.Name}, b.ID
 		}
+		for _, platform := range []string{"ios", "android", "electron"} {
+			if r.IntN(5) > 0 {
+				continue
+			}
+			if ch.PlatformVersions == nil {
+				ch.PlatformVersions, d.PlatformBundles = map[string]capgo.VersionRef{}, map[string]int64{}
+			}
+			ch.PlatformVersions[platform] = capgo.VersionRef{Name: capgo.Builtin}
+			d.PlatformBundles[platform] = 0
+			if r.IntN(4) > 0 {
+				b := pick(r, bundles...)
+				ch.PlatformVersions[platform], d.PlatformBundles[platform] = capgo.VersionRef{ID: b.ID, Name: b.Name}, b.ID
+			}
+		}
 		if r.IntN(3) == 0 {
 			b := pick(r, bundles...)
 			ch.RolloutVersion, ch.RolloutVersionInfo = &b.ID, &capgo.VersionRef{ID: b.ID, Name: b.Name}

@@ -15,6 +15,10 @@ type Change struct {
 	Channel string `json:"channel"`
 	// Target is the bundle that everybody on the channel is to have, or builtin.
 	Target string `json:"target"`
+	// Platforms (ios, android, electron) are those that get Target as a bundle of
+	// their own, whatever the others get; none means the channel's bundle, which
+	// platforms with one of their own do not follow.
+	Platforms []string `json:"platforms,omitempty"`
 	// EndRollout ends the channel's rollout, whose devices go back to the live
 	// bundle; Target is then that bundle.
 	EndRollout bool `json:"end_rollout,omitempty"`
@@ -33,6 +37,8 @@ type Effect struct {
 	// Already run what they are to have.
 	Already int64  `json:"already"`
 	Kept    []Kept `json:"kept"`
+	// Own are on the channel, and on a platform that the change does not reach.
+	Own []Own `json:"own,omitempty"`
 	// Pinned were put on another channel by an operator, and would be on this
 	// one otherwise.
 	Pinned int64 `json:"pinned"`
@@ -50,8 +56,18 @@ type Move struct {
 	To      string `json:"to"`
 	Devices int64  `json:"devices"`
 	Rollout bool   `json:"rollout,omitempty"` // To is the rollout's bundle, not the channel's
+	// Platform is that of all these devices.
+	Platform string `json:"platform"`
 	// NativeNewer of them have a native app whose version is above To.
 	NativeNewer int64 `json:"native_newer,omitempty"`
+}
+
+// Own is the devices of a platform that keeps a bundle of its own (or, in a
+// change of single platforms, keeps following the channel).
+type Own struct {
+	Platform string `json:"platform"`
+	Bundle   string `json:"bundle"`
+	Devices  int64  `json:"devices"`
 }
 
 // Kept is a group of devices on the channel that are not given the target.
@@ -85,11 +101,12 @@ type tally struct {
 	total   Effect
 	moves   map[Move]*Move
 	kept    map[string]int64
+	own     map[string]int64 // by platform
 	minimum string
 }
 
 func newTally(w *World, c Change) *tally {
-	t := &tally{after: w.with(c), change: c, moves: map[Move]*Move{}, kept: map[string]int64{}}
+	t := &tally{after: w.with(c), change: c, moves: map[Move]*Move{}, kept: map[string]int64{}, own: map[string]int64{}}
 	if b := w.bundles[c.Target]; b != nil {
 		t.minimum = b.MinUpdateVersion
 	}
@@ -117,6 +134,8 @@ func (t *tally) add(d capgo.Device) {
 		t.total.Uncertain++
 	}
 	switch {
+	case !t.reaches(d.Platform):
+		t.own[d.Platform]++
 	case answer.Moves():
 		t.move(d, answer)
 	case answer.Current():
@@ -126,8 +145,17 @@ func (t *tally) add(d capgo.Device) {
 	}
 }
 
+// reaches tells whether the change concerns a platform.
+func (t *tally) reaches(platform string) bool {
+	if len(t.change.Platforms) > 0 {
+		return slices.Contains(t.change.Platforms, platform)
+	}
+	_, own := t.after.channel(t.change.Channel).PlatformVersions[platform]
+	return !own
+}
+
 func (t *tally) move(d capgo.Device, a Answer) {
-	key := Move{From: d.VersionName, To: a.Bundle, Rollout: a.InRollout}
+	key := Move{From: d.VersionName, To: a.Bundle, Rollout: a.InRollout, Platform: d.Platform}
 	m := t.moves[key]
 	if m == nil {
 		m = new(key)
@@ -148,8 +176,12 @@ func (t *tally) effect(now, since time.Time) Effect {
 		e.Moves = append(e.Moves, *m)
 	}
 	slices.SortFunc(e.Moves, func(a, b Move) int {
-		return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+		return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Platform, b.Platform))
 	})
+	for platform, n := range t.own {
+		e.Own = append(e.Own, Own{Platform: platform, Bundle: liveOn(t.after.channel(t.change.Channel), platform), Devices: n})
+	}
+	slices.SortFunc(e.Own, func(a, b Own) int { return cmp.Compare(a.Platform, b.Platform) })
 	for reason, n := range t.kept {
 		e.Kept = append(e.Kept, Kept{Reason: reason, Text: t.text(reason), Devices: n})
 	}

@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"capstan/core/capgo"
@@ -74,9 +76,17 @@ func Draft(ctx context.Context, r Registry, appID string, action Action, c Chang
 	if err != nil {
 		return p, err
 	}
+	if err := checkPlatforms(c); err != nil {
+		return p, err
+	}
+	if len(c.Platforms) > 0 && w.Server != "capstan" {
+		return p, failure.New(failure.Failed, "unsupported", op, "this server gives a platform no bundle of its own", "leave --platform out")
+	}
 	live := liveName(ch)
 	switch {
 	case p.Target != "":
+	case action == Rollback && len(p.Platforms) > 0:
+		return p, failure.New(failure.Usage, "version_missing", op, "the history does not say what a platform had before", "name the bundle with --to")
 	case action == Rollback && ch.RolloutVersionInfo != nil:
 		p.Target, p.EndRollout = live, true
 	case action == Rollback:
@@ -86,8 +96,8 @@ func Draft(ctx context.Context, r Registry, appID string, action Action, c Chang
 	default:
 		return p, failure.New(failure.Usage, "version_missing", op, "which bundle is not said", "name it with --bundle")
 	}
-	if p.Target == live && !p.EndRollout {
-		return p, failure.Newf(failure.Conflict, "already_live", op, "", "%s is live on %s already", p.Target, ch.Name)
+	if p.there(ch) && !p.EndRollout {
+		return p, failure.Newf(failure.Conflict, "already_live", op, "", "%s is live on %s already", p.Target, p.where())
 	}
 	if p.Target != capgo.Builtin && w.bundles[p.Target] == nil {
 		return p, failure.Newf(failure.NotFound, "version_not_found", op, "capstan bundle list shows the bundles", "%s has no bundle %s", appID, p.Target)
@@ -95,6 +105,34 @@ func Draft(ctx context.Context, r Registry, appID string, action Action, c Chang
 	p.Seen = w.seen(ch, p.Target)
 	p.Effect, err = w.Count(ctx, r, p.Change, now)
 	return p, err
+}
+
+// checkPlatforms refuses what is no platform, and a platform named twice.
+func checkPlatforms(c Change) error {
+	for i, name := range c.Platforms {
+		if !slices.Contains([]string{"ios", "android", "electron"}, name) || slices.Contains(c.Platforms[:i], name) {
+			return failure.Newf(failure.Usage, "invalid_platform", "plan the change", "platforms are ios, android and electron, each once", "%q is no platform here", name)
+		}
+	}
+	return nil
+}
+
+// there reports whether the channel has the change already.
+func (c Change) there(ch capgo.Channel) bool {
+	for _, platform := range c.Platforms {
+		if own, special := ch.PlatformVersions[platform]; !special || own.Name != c.Target {
+			return false
+		}
+	}
+	return len(c.Platforms) > 0 || liveName(ch) == c.Target
+}
+
+// where names what is changed, for people.
+func (c Change) where() string {
+	if len(c.Platforms) == 0 {
+		return c.Channel
+	}
+	return c.Channel + " for " + strings.Join(c.Platforms, " and ")
 }
 
 func newID() string {
@@ -202,7 +240,7 @@ func (p Plan) Check(ctx context.Context, r Registry) (ch capgo.Channel, done boo
 // whose answer got lost can be applied again. Without revisions a channel that
 // has the target counts, whoever put it there.
 func (p Plan) applied(ch capgo.Channel) bool {
-	if liveName(ch) != p.Target || p.EndRollout != (p.Seen.Rollout != "" && ch.RolloutVersionInfo == nil) {
+	if !p.there(ch) || p.EndRollout != (p.Seen.Rollout != "" && ch.RolloutVersionInfo == nil) {
 		return false
 	}
 	return ch.Revision == 0 || ch.Revision == p.Seen.Revision+1
@@ -218,10 +256,16 @@ func (p Plan) Apply(ctx context.Context, r Registry) (Applied, error) {
 		return Applied{Live: p.Target, Existed: true, Revision: ch.Revision}, nil
 	}
 	change := capgo.ChannelChange{AppID: p.AppID, Channel: p.Channel}
-	if p.EndRollout {
+	switch {
+	case p.EndRollout:
 		yes := true
 		change.Rollback = &yes
-	} else {
+	case len(p.Platforms) > 0:
+		change.PlatformVersions = map[string]*string{}
+		for _, platform := range p.Platforms {
+			change.PlatformVersions[platform] = &p.Target
+		}
+	default:
 		change.Version = &p.Target
 	}
 	if ch.Revision > 0 {
@@ -234,6 +278,9 @@ func (p Plan) Apply(ctx context.Context, r Registry) (Applied, error) {
 		return Applied{Live: p.Target}, nil // it is done; only its revision is unknown
 	case err != nil && (readErr != nil || failure.CodeOf(err) != "outcome_unknown" || !p.applied(now)):
 		return Applied{}, err
+	}
+	if len(p.Platforms) > 0 {
+		return Applied{Live: p.Target, Revision: now.Revision}, nil
 	}
 	return Applied{Live: liveName(now), Revision: now.Revision}, nil
 }
@@ -296,5 +343,5 @@ func (p Plan) complete() error {
 	case p.Action != Promote && p.Action != Rollback:
 		return fmt.Errorf("the plan's action %q is unknown", p.Action)
 	}
-	return nil
+	return checkPlatforms(p.Change)
 }

@@ -139,6 +139,48 @@ func TestPlanCountsAndApplies(t *testing.T) {
 	}
 }
 
+// TestPlanOfPlatforms plans for a channel whose iOS devices have a bundle of
+// their own, and then a change of that bundle alone.
+func TestPlanOfPlatforms(t *testing.T) {
+	h := newShop(t)
+	ctx := t.Context()
+	none := capgo.PolicyNone
+	h.change(capgo.ChannelChange{AppID: app, Channel: "production", DisableAutoUpdate: &none, PlatformVersions: map[string]*string{"ios": ptr("1.4.1")}})
+	h.polls(0, 5, capgo.UpdateRequest{VersionName: "1.4.2", VersionBuild: "1.0.0", IsProd: true})
+	h.polls(100, 3, capgo.UpdateRequest{Platform: "ios", VersionName: "1.4.1", VersionBuild: "1.0.0", IsProd: true})
+
+	p := h.draft(effect.Promote, "1.5.0")
+	if e := p.Effect; e.Concerned != 8 || e.Moving() != 5 || len(e.Moves) != 1 || e.Moves[0].Platform != "android" ||
+		len(e.Own) != 1 || e.Own[0] != (effect.Own{Platform: "ios", Bundle: "1.4.1", Devices: 3}) {
+		t.Fatalf("%+v", e)
+	}
+	only, err := effect.Draft(ctx, h.client, app, effect.Promote, effect.Change{Channel: "production", Target: "1.5.0", Platforms: []string{"ios"}}, time.Now())
+	h.must(err)
+	if e := only.Effect; e.Concerned != 8 || e.Moving() != 3 || len(e.Moves) != 1 || e.Moves[0].Platform != "ios" ||
+		len(e.Own) != 1 || e.Own[0] != (effect.Own{Platform: "android", Bundle: "1.4.2", Devices: 5}) {
+		t.Fatalf("%+v", e)
+	}
+	if applied, err := only.Apply(ctx, h.client); err != nil || applied.Existed {
+		t.Fatalf("%+v %v", applied, err)
+	}
+	if applied, err := only.Apply(ctx, h.client); err != nil || !applied.Existed {
+		t.Fatalf("again: %+v %v", applied, err)
+	}
+	ch, err := h.client.Channel(ctx, app, "production")
+	if err != nil || ch.Version.Name != "1.4.2" || ch.PlatformVersions["ios"].Name != "1.5.0" {
+		t.Errorf("%+v %v", ch, err)
+	}
+	if _, err := p.Apply(ctx, h.client); failure.CodeOf(err) != "channel_moved" {
+		t.Errorf("a plan made before a platform moved: %v", err)
+	}
+	for _, change := range []effect.Change{{Channel: "production", Target: "1.5.0", Platforms: []string{"ios"}}, {Channel: "production", Target: "1.4.1", Platforms: []string{"windows"}},
+		{Channel: "production", Target: "1.4.1", Platforms: []string{"ios", "ios"}}} {
+		if _, err := effect.Draft(ctx, h.client, app, effect.Promote, change, time.Now()); failure.CodeOf(err) != "already_live" && failure.CodeOf(err) != "invalid_platform" {
+			t.Errorf("%+v: %v", change, err)
+		}
+	}
+}
+
 func TestApplyRefusesWhatMoved(t *testing.T) {
 	for name, test := range map[string]struct {
 		code string

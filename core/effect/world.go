@@ -3,6 +3,7 @@ package effect
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -74,9 +75,10 @@ func (w *World) channel(name string) *capgo.Channel {
 	return nil
 }
 
-// live is the channel's bundle, nil for the store build and for one that is gone.
-func (w *World) live(ch *capgo.Channel) *capgo.Bundle {
-	if name := liveName(*ch); name != capgo.Builtin {
+// live is the bundle that the channel points a platform at, nil for the store
+// build and for one that is gone.
+func (w *World) live(ch *capgo.Channel, platform string) *capgo.Bundle {
+	if name := liveOn(ch, platform); name != capgo.Builtin {
 		return w.bundles[name]
 	}
 	return nil
@@ -90,8 +92,8 @@ func (w *World) rollout(ch *capgo.Channel) *capgo.Bundle {
 }
 
 // resolves: a channel whose bundle was deleted serves nobody.
-func (w *World) resolves(ch *capgo.Channel) bool {
-	return liveName(*ch) == capgo.Builtin || w.live(ch) != nil
+func (w *World) resolves(ch *capgo.Channel, platform string) bool {
+	return liveOn(ch, platform) == capgo.Builtin || w.live(ch, platform) != nil
 }
 
 func liveName(ch capgo.Channel) string {
@@ -99,6 +101,19 @@ func liveName(ch capgo.Channel) string {
 		return capgo.Builtin
 	}
 	return ch.Version.Name
+}
+
+// liveOn is what the channel points a platform at: its own bundle, where it has
+// one, else the channel's.
+func liveOn(ch *capgo.Channel, platform string) string {
+	own, special := ch.PlatformVersions[platform]
+	switch {
+	case !special:
+		return liveName(*ch)
+	case own.Name == "":
+		return capgo.Builtin
+	}
+	return own.Name
 }
 
 func rolloutName(ch capgo.Channel) string {
@@ -114,17 +129,31 @@ func (w *World) with(c Change) *World {
 	ch := after.channel(c.Channel)
 	switch {
 	case ch == nil:
+	case len(c.Platforms) > 0:
+		// The maps of the world before stay as they are.
+		if ch.PlatformVersions = maps.Clone(ch.PlatformVersions); ch.PlatformVersions == nil {
+			ch.PlatformVersions = map[string]capgo.VersionRef{}
+		}
+		for _, platform := range c.Platforms {
+			ch.PlatformVersions[platform] = w.ref(c.Target)
+		}
 	case c.EndRollout:
 		ch.RolloutVersion, ch.RolloutVersionInfo, ch.RolloutEnabled = nil, nil, false
 	case c.Target == capgo.Builtin:
 		ch.Version = nil
 	default:
-		ch.Version = &capgo.VersionRef{Name: c.Target}
-		if b := w.bundles[c.Target]; b != nil {
-			ch.Version.ID = b.ID
-		}
+		ref := w.ref(c.Target)
+		ch.Version = &ref
 	}
 	return after
+}
+
+func (w *World) ref(name string) capgo.VersionRef {
+	ref := capgo.VersionRef{Name: name}
+	if b := w.bundles[name]; b != nil {
+		ref.ID = b.ID
+	}
+	return ref
 }
 
 // Active is how long a device counts after its last question.
