@@ -33,6 +33,7 @@ const (
 	CapSchedule       = "schedule"          // planned releases and freezes
 	CapFleet          = "fleet"             // GET /capstan/v1/fleet
 	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
+	CapTwoKeys        = "two_keys"          // App.SecondPublicKey and NewBundle.Seals are kept, and a device is answered by its key_id
 )
 
 // Change is one entry of the append-only audit: who changed what, and when.
@@ -45,7 +46,7 @@ type Change struct {
 	// bundle.register, bundle.delete, channel.create, channel.promote,
 	// channel.rollback, channel.platform, channel.settings, channel.delete, rollout.start,
 	// rollout.percentage, rollout.pause, rollout.resume, rollout.promote,
-	// rollout.rollback, schedule.set, schedule.clear, schedule.done,
+	// rollout.rollback, app.second_key, schedule.set, schedule.clear, schedule.done,
 	// schedule.stop, freeze.set, freeze.clear, device.override, device.clear, token.create, token.revoke.
 	Action string `json:"action"`
 	Actor  string `json:"actor"` // name of the token

@@ -13,7 +13,11 @@ type Fleet struct {
 	// Enforcing refuse an unsigned bundle by themselves: their plugin is
 	// EnforcesFrom or later.
 	Enforcing FleetShare `json:"enforcing"`
-	// OtherKey hold another public key than the one on record.
+	// SecondKeyID is of the second public key on record, while the app changes
+	// keys; OnSecond carry it.
+	SecondKeyID string     `json:"second_key_id,omitempty"`
+	OnSecond    FleetShare `json:"on_second"`
+	// OtherKey hold another public key than those on record.
 	OtherKey FleetShare `json:"other_key"`
 	// WithoutKey name no key at all.
 	WithoutKey FleetShare `json:"without_key"`

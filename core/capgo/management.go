@@ -19,6 +19,9 @@ type App struct {
 	// PublicKey is the PEM on record; capstan's own field. With one on record
 	// an unsigned bundle is neither registered nor served.
 	PublicKey string `json:"public_key,omitempty"`
+	// SecondPublicKey is a second one, while an app changes from one key to
+	// another: bundles may be sealed for either, or for both.
+	SecondPublicKey string `json:"second_public_key,omitempty"`
 }
 
 // Bundle is a row of GET /bundle (Capgo's app_versions), newest first.
@@ -49,6 +52,45 @@ type Bundle struct {
 	ObjectSHA256  string `json:"object_sha256,omitempty"`  // of the stored bytes, hex
 	ObjectSize    int64  `json:"object_size,omitempty"`    // bytes as stored
 	PlainSize     int64  `json:"plain_size,omitempty"`     // bytes of the zip
+	// Seals are the same zip sealed for further keys.
+	Seals []Seal `json:"seals,omitempty"`
+}
+
+// Seal is a bundle's zip sealed once more, for another key than the bundle's
+// own: while an app changes keys, a device is answered with the one for the key
+// that it carries.
+type Seal struct {
+	KeyID      string `json:"key_id"`
+	SessionKey string `json:"session_key"`
+	ChecksumV2 string `json:"checksum_v2"`
+	ChecksumV3 string `json:"checksum_v3"`
+	// ExternalURL or R2Path, as in a bundle.
+	ExternalURL  string `json:"external_url,omitempty"`
+	R2Path       string `json:"r2_path,omitempty"`
+	ObjectSHA256 string `json:"object_sha256,omitempty"`
+	ObjectSize   int64  `json:"object_size,omitempty"`
+}
+
+// With is the bundle as a device of the seal's key hears of it.
+func (b Bundle) With(s Seal) Bundle {
+	b.KeyID, b.SessionKey, b.Checksum, b.ChecksumV2, b.ChecksumV3 = s.KeyID, s.SessionKey, s.ChecksumV3, s.ChecksumV2, s.ChecksumV3
+	b.ExternalURL, b.R2Path, b.ObjectSHA256, b.ObjectSize = s.ExternalURL, s.R2Path, s.ObjectSHA256, s.ObjectSize
+	b.Seals = nil
+	return b
+}
+
+// For is the bundle as a device that carries this key hears of it: sealed for
+// that key where it is, and as registered otherwise.
+func (b Bundle) For(keyID string) Bundle {
+	if keyID == "" || b.KeyID == keyID {
+		return b
+	}
+	for _, s := range b.Seals {
+		if s.KeyID == keyID {
+			return b.With(s)
+		}
+	}
+	return b
 }
 
 // NewBundle is the body of POST /bundle.
@@ -75,6 +117,8 @@ type NewBundle struct {
 	NativePackages json.RawMessage `json:"native_packages,omitempty"`
 	// Manifest lists the files of a delta update, at most MaxManifest; for servers with CapDelta.
 	Manifest []NewFile `json:"manifest,omitempty"`
+	// Seals are the same zip sealed for further keys; for servers with CapTwoKeys.
+	Seals []Seal `json:"seals,omitempty"`
 }
 
 // MaxManifest is how many files a delta update may have: the Capgo CLI's limit.

@@ -1,11 +1,15 @@
 package decide
 
 // HoldsOtherKey tells whether a device says that it holds another public key
-// than the one on record. Some plugins send only the first characters of the
+// than those on record. Some plugins send only the first characters of the
 // id, which are the same for all keys: those tell nothing.
 func (a *App) HoldsOtherKey(keyID string) bool {
-	return a.KeyID != "" && len(keyID) == len(a.KeyID) && keyID != a.KeyID
+	return a.KeyID != "" && len(keyID) == len(a.KeyID) && keyID != a.KeyID && keyID != a.SecondKeyID
 }
+
+// HoldsSecondKey tells whether a device says that it holds the second public
+// key on record.
+func (a *App) HoldsSecondKey(keyID string) bool { return keyID != "" && keyID == a.SecondKeyID }
 
 // RefusesForm tells whether a plugin of this version can read the signed
 // checksum of the bundle that a channel points its platform at, in none of the

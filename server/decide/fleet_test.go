@@ -32,7 +32,19 @@ func TestRefusesForm(t *testing.T) {
 			t.Errorf("key %q: %t", id, !want)
 		}
 	}
-	app.KeyID = ""
+	app.SecondKeyID = "MIIBCgKCAQEA00000002"
+	if app.HoldsOtherKey(app.SecondKeyID) || !app.HoldsOtherKey("MIIBCgKCAQEA00000003") {
+		t.Error("an app with two keys on record")
+	}
+	for id, want := range map[string]bool{"": false, "MIIB": false, app.KeyID: false, app.SecondKeyID: true} {
+		if app.HoldsSecondKey(id) != want {
+			t.Errorf("key %q: %t", id, !want)
+		}
+	}
+	app.KeyID, app.SecondKeyID = "", ""
+	if app.HoldsSecondKey("") {
+		t.Error("no key is no second key")
+	}
 	if app.RefusesForm(1, "android", "5.5.0") || app.HoldsOtherKey("MIIBCgKCAQEA00000002") {
 		t.Error("an app without a key on record")
 	}

@@ -21,6 +21,9 @@ type App struct {
 	// KeyID is the id of the public key on record; "" means the app takes
 	// plain bundles. With a key on record no unsigned bundle is ever offered.
 	KeyID string
+	// SecondKeyID is that of a second public key on record, while the app
+	// changes keys; "" when there is none.
+	SecondKeyID string
 	// Bundles by id, deleted ones included: a channel that points at a deleted
 	// bundle does not resolve.
 	Bundles map[int64]*Bundle
@@ -53,6 +56,10 @@ type Bundle struct {
 	// key. It is never offered: devices hear that they are up to date.
 	Unverified bool
 	Manifest   []ManifestFile
+	// Seals are the same bundle sealed for other keys: equal in everything but
+	// the key, what it signs, and the place of the object. The bundle itself is
+	// for devices that do not say which key they carry.
+	Seals []*Bundle
 
 	// encoded is the manifest as JSON in each form of hash, made when it is
 	// first offered: thousands of files are not written out for every device.

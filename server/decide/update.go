@@ -374,8 +374,18 @@ func (d *decision) checkContent() bool {
 	return d.pass("bundle", func() string { return "the channel's bundle is " + d.target })
 }
 
+// checkKey takes the seal of the bundle that is for the device's key, where
+// there is more than one, and refuses a bundle that is sealed for other keys.
 func (d *decision) checkKey() bool {
 	b := d.v.Bundle
+	if b != nil && b.KeyID != d.req.KeyID {
+		if own := b.sealFor(d.req.KeyID); own != nil {
+			d.v.Bundle = own
+			return d.pass("key_id", func() string {
+				return fmt.Sprintf("the bundle is sealed for %d keys; this device gets the one for its key %s", 1+len(b.Seals), own.KeyID)
+			})
+		}
+	}
 	// Plugins up to 8.40.7 may send only four characters of their key's id.
 	if b != nil && d.req.KeyID != "" && b.KeyID != "" && d.req.KeyID != b.KeyID && d.plugin.compare(version{major: 8, minor: 40, patch: 7}) > 0 {
 		return d.refuse("key_id", capgo.UpdateAnswer{Error: capgo.CodeKeyMismatch,
@@ -386,6 +396,16 @@ func (d *decision) checkKey() bool {
 			})
 	}
 	return d.pass("key_id", func() string { return "the device's key does not contradict the bundle's" })
+}
+
+// sealFor is the further seal of the bundle for a key, nil when there is none.
+func (b *Bundle) sealFor(keyID string) *Bundle {
+	for _, seal := range b.Seals {
+		if seal.KeyID == keyID {
+			return seal
+		}
+	}
+	return nil
 }
 
 // upToDate is the refusal a device hears when it has what there is. version

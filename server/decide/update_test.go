@@ -306,6 +306,62 @@ func checkTrail(t *testing.T, v Verdict) {
 	}
 }
 
+// TestTwoKeys asks for a bundle that is sealed for two keys, and for one that is
+// sealed for one of them, as devices with either key, with another, with none,
+// and with plugins that do not say the whole id.
+func TestTwoKeys(t *testing.T) {
+	t.Parallel()
+	const second, other = "MIIBCgKCAQEAsecond00", "MIIBCgKCAQEAother000"
+	two := func() *world {
+		w := newWorld()
+		w.seal()
+		w.app.SecondKeyID = second
+		w.bundle.Seals = []*Bundle{{ID: 1, Name: "1.1.0", ExternalURL: "https://cdn.example.com/second.zip", KeyID: second, SessionKey: "iv:second",
+			PlainChecksum: sum, ChecksumV2: strings.Repeat("4", 344), ChecksumV3: strings.Repeat("5", 512)}}
+		w.rollout(0).BundleID = 2
+		return w
+	}
+	for _, tt := range []struct {
+		name, key, plugin string
+		change            func(w *world)
+		reason            string
+		session           string // of the offer
+		detail            string // within that of the check key_id
+	}{
+		{"the first key", keyID, "8.51.23", nil, ReasonOffered, "iv:key", "does not contradict"},
+		{"the second key", second, "8.51.23", nil, ReasonOffered, "iv:second", "sealed for 2 keys; this device gets the one for its key " + second},
+		{"the second key, a plugin that may shorten", second, "8.40.7", nil, ReasonOffered, "iv:second", second},
+		{"no key said", "", "8.51.23", nil, ReasonOffered, "iv:key", "does not contradict"},
+		{"four characters", "MIIB", "8.40.7", nil, ReasonOffered, "iv:key", "does not contradict"},
+		{"another key", other, "8.51.23", nil, capgo.CodeKeyMismatch, "", "holds key " + other},
+		{"the second key, sealed for the first alone", second, "8.51.23", func(w *world) { w.bundle.Seals = nil }, capgo.CodeKeyMismatch, "", "sealed with " + keyID},
+		{"the second seal is current", second, "8.51.23", func(w *world) { w.req.VersionName = "1.1.0" }, capgo.CodeUpToDate, "", second},
+		{"the second seal does not verify", second, "8.51.23", func(w *world) { w.bundle.Seals[0].Unverified = true }, AlarmUnverified, "", second},
+		{"the second seal lacks the plugin's form", second, "7.27.8", func(w *world) { w.bundle.Seals[0].ChecksumV2 = "" }, capgo.CodeChecksumForm, "", second},
+		{"the store build has no seals", second, "8.51.23", func(w *world) { w.ch.BundleID = 0 }, capgo.CodeAlreadyBuiltin, "", "does not contradict"},
+	} {
+		w := two()
+		w.req.KeyID, w.req.PluginVersion, w.req.VersionName = tt.key, tt.plugin, capgo.Builtin
+		if tt.change != nil {
+			tt.change(w)
+		}
+		v := Update(w.app, w.req)
+		if v.Reason != tt.reason || v.Answer.SessionKey != tt.session {
+			t.Errorf("%s: reason %s, session key %q", tt.name, v.Reason, v.Answer.SessionKey)
+		}
+		i := slices.IndexFunc(v.Checks, func(c capgo.Check) bool { return c.Name == "key_id" })
+		if i < 0 || !strings.Contains(v.Checks[i].Detail, tt.detail) {
+			t.Errorf("%s: checks %+v", tt.name, v.Checks)
+		}
+		if short := Answer(w.app, &w.req); !reflect.DeepEqual(short.Answer, v.Answer) {
+			t.Errorf("%s: without a trace %+v", tt.name, short.Answer)
+		}
+		if v.Reason == ReasonOffered && tt.key == second && (v.Bundle.Name != "1.1.0" || v.Answer.URL != "https://cdn.example.com/second.zip" || v.Answer.Checksum != strings.Repeat("5", 512)) {
+			t.Errorf("%s: %+v", tt.name, v.Answer)
+		}
+	}
+}
+
 // TestPrecedence piles faults up and takes them away one by one: the order of
 // checks is part of the protocol.
 func TestPrecedence(t *testing.T) {

@@ -82,7 +82,8 @@ func checkNames(c *call, names ...string) error {
 func changeApp(c *call) error {
 	change := store.AppChange{
 		Name: c.in.optText("name"), DefaultUpload: c.in.optText("default_upload_channel"), PublicKey: c.in.optText("public_key"),
-		Retention: c.in.optInt(1, maxRetention, "retention"), ExposeMetadata: c.in.optBool("expose_metadata"),
+		SecondPublicKey: c.in.optText("second_public_key"),
+		Retention:       c.in.optInt(1, maxRetention, "retention"), ExposeMetadata: c.in.optBool("expose_metadata"),
 		AllowDeviceCustomID: c.in.optBool("allow_device_custom_id"),
 	}
 	name := ""

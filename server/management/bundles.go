@@ -61,6 +61,9 @@ func createBundle(c *call) error {
 	if err := c.readManifest(&b); err != nil {
 		return err
 	}
+	if err := c.readSeals(&b); err != nil {
+		return err
+	}
 	made, err := c.api.Store.AddBundle(c.ctx, c.actor(), b)
 	if err != nil {
 		return err
@@ -105,6 +108,55 @@ func (c *call) checkBundle(b *store.Bundle) error {
 		return c.checkStored(b)
 	}
 	return c.checkURL(b.ExternalURL)
+}
+
+// maxSeals is how many further seals a bundle may have: a second key is on
+// record while an app changes keys, and never a third.
+const maxSeals = 1
+
+// readSeals takes the further seals of a registration, if it has any. They are
+// verified with the keys on record when the row is made. Codes invalid_seals,
+// invalid_protocol, invalid_checksum.
+func (c *call) readSeals(b *store.Bundle) error {
+	value, ok := c.in.fields["seals"]
+	if !ok || value == nil {
+		return nil
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var seals []capgo.Seal
+	if err := json.Unmarshal(text, &seals); err != nil || len(seals) > maxSeals {
+		return bad("invalid_seals", "seals is not a list of at most %d further seal", maxSeals)
+	}
+	for i, s := range seals {
+		switch {
+		case s.KeyID == "" || len(s.KeyID) > 20 || s.SessionKey == "" || len(s.ChecksumV2) != 344 || len(s.ChecksumV3) != 512:
+			return bad("invalid_seals", "a seal needs key_id, session_key and both forms of the signed checksum")
+		case (s.ExternalURL == "") == (s.R2Path == ""):
+			return bad("invalid_seals", "a seal needs either external_url or r2_path")
+		case s.ObjectSize < 0 || s.ObjectSize > 1<<50:
+			return bad("invalid_seals", "object_size is not a number of bytes")
+		}
+		s.ObjectSHA256 = strings.ToLower(s.ObjectSHA256)
+		if raw, err := hex.DecodeString(s.ObjectSHA256); s.ObjectSHA256 != "" && (err != nil || len(raw) != 32) {
+			return bad("invalid_checksum", "object_sha256 is not a SHA-256 in hex")
+		}
+		object := store.Bundle{Bundle: b.With(s)}
+		if s.R2Path == "" {
+			err = c.checkURL(s.ExternalURL)
+		} else {
+			err = c.checkStored(&object)
+		}
+		if err != nil {
+			return err
+		}
+		s.ObjectSHA256, s.ObjectSize = object.ObjectSHA256, object.ObjectSize
+		seals[i] = s
+	}
+	b.Seals = seals
+	return nil
 }
 
 // checkStored takes a bundle whose object was uploaded to this server.

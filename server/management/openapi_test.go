@@ -89,7 +89,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 func TestOpenAPISchemas(t *testing.T) {
 	_, schemas := document(t)
 	for name, value := range map[string]any{
-		"App": capgo.App{}, "Bundle": capgo.Bundle{}, "NewBundle": capgo.NewBundle{}, "NewFile": capgo.NewFile{}, "Device": capgo.Device{}, "DevicePage": capgo.DevicePage{}, "About": capgo.About{},
+		"App": capgo.App{}, "Bundle": capgo.Bundle{}, "NewBundle": capgo.NewBundle{}, "NewFile": capgo.NewFile{}, "Seal": capgo.Seal{}, "Device": capgo.Device{}, "DevicePage": capgo.DevicePage{}, "About": capgo.About{},
 		"Change": capgo.Change{}, "Explanation": capgo.Explanation{}, "Check": capgo.Check{}, "DeviceEvent": capgo.DeviceEvent{}, "Summary": capgo.Summary{},
 		"ChannelSummary": capgo.ChannelSummary{}, "Token": capgo.Token{}, "UpdateRequest": capgo.UpdateRequest{}, "Fleet": capgo.Fleet{}, "FleetShare": capgo.FleetShare{}, "ReleasePlan": capgo.ReleasePlan{}, "PlanStep": capgo.PlanStep{}, "Freeze": capgo.Freeze{}, "Freezes": capgo.Freezes{}, "Channel": capgo.Channel{}, "ChannelChange": capgo.ChannelChange{},
 	} {

@@ -8,12 +8,12 @@ import (
 	"capstan/core/failure"
 )
 
-const appColumns = `app_id, name, owner_org, default_upload_channel, expose_metadata, allow_device_custom_id, retention, public_key, created_at, updated_at`
+const appColumns = `app_id, name, owner_org, default_upload_channel, expose_metadata, allow_device_custom_id, retention, public_key, second_public_key, created_at, updated_at`
 
 func scanApp(row scanner) (capgo.App, error) {
 	var a capgo.App
 	var created, updated int64
-	err := row.Scan(&a.AppID, &a.Name, &a.OwnerOrg, &a.DefaultUpload, &a.ExposeMetadata, &a.AllowDeviceCustomID, &a.Retention, &a.PublicKey, &created, &updated)
+	err := row.Scan(&a.AppID, &a.Name, &a.OwnerOrg, &a.DefaultUpload, &a.ExposeMetadata, &a.AllowDeviceCustomID, &a.Retention, &a.PublicKey, &a.SecondPublicKey, &created, &updated)
 	a.CreatedAt, a.UpdatedAt = fromMS(created), fromMS(updated)
 	return a, err
 }
@@ -64,8 +64,8 @@ func (s *Store) CreateApp(ctx context.Context, actor string, a capgo.App) (capgo
 		now := s.ms()
 		// The revision starts at the clock, so that an app that is deleted and
 		// made again never counts backwards.
-		err := t.exec(ctx, `INSERT INTO apps (`+appColumns+`, revision) VALUES (`+placeholders(1, 11)+`)`,
-			a.AppID, a.Name, a.OwnerOrg, a.DefaultUpload, a.ExposeMetadata, a.AllowDeviceCustomID, a.Retention, a.PublicKey, now, now, now)
+		err := t.exec(ctx, `INSERT INTO apps (`+appColumns+`, revision) VALUES (`+placeholders(1, 12)+`)`,
+			a.AppID, a.Name, a.OwnerOrg, a.DefaultUpload, a.ExposeMetadata, a.AllowDeviceCustomID, a.Retention, a.PublicKey, "", now, now, now)
 		if duplicate(err) {
 			return failure.Newf(failure.Conflict, "app_id_already_exists", "", "choose another id, or use the app that is there", "app %q exists already", a.AppID)
 		}
@@ -90,13 +90,16 @@ func (s *Store) CreateApp(ctx context.Context, actor string, a capgo.App) (capgo
 // AppChange holds the settings to change; nil keeps what is there.
 type AppChange struct {
 	Name, DefaultUpload, PublicKey      *string
+	SecondPublicKey                     *string // "" takes it off record
 	Retention                           *int64
 	ExposeMetadata, AllowDeviceCustomID *bool
 }
 
 // ChangeApp changes settings of an app. A public key may be put on record or
 // replaced, never removed (code public_key_on_record): removing it would open
-// the app to unsigned bundles.
+// the app to unsigned bundles. A second key may come and go beside the first
+// (codes public_key_missing, public_key_on_record); making it the first takes it
+// off its second place.
 func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange) (capgo.App, error) {
 	var changed capgo.App
 	err := s.change(ctx, func(t *tx) error {
@@ -125,9 +128,12 @@ func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange)
 				return err
 			}
 		}
-		err = t.exec(ctx, `UPDATE apps SET name = $1, default_upload_channel = $2, public_key = $3, retention = $4,
-			expose_metadata = $5, allow_device_custom_id = $6, updated_at = $7, revision = revision + 1 WHERE app_id = $8`,
-			a.Name, a.DefaultUpload, a.PublicKey, a.Retention, a.ExposeMetadata, a.AllowDeviceCustomID, s.ms(), appID)
+		if err := s.changeSecondKey(ctx, t, actor, &a, c.SecondPublicKey); err != nil {
+			return err
+		}
+		err = t.exec(ctx, `UPDATE apps SET name = $1, default_upload_channel = $2, public_key = $3, second_public_key = $4, retention = $5,
+			expose_metadata = $6, allow_device_custom_id = $7, updated_at = $8, revision = revision + 1 WHERE app_id = $9`,
+			a.Name, a.DefaultUpload, a.PublicKey, a.SecondPublicKey, a.Retention, a.ExposeMetadata, a.AllowDeviceCustomID, s.ms(), appID)
 		if err != nil {
 			return err
 		}
@@ -141,15 +147,45 @@ func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange)
 	return changed, err
 }
 
-func (s *Store) noteKey(ctx context.Context, t *tx, actor, appID, before, after string) error {
-	id := func(pem string) string {
-		key, err := parsePublic(pem)
+// changeSecondKey puts a second public key on record or takes it off; nil
+// leaves it, unless it has become the first one.
+func (s *Store) changeSecondKey(ctx context.Context, t *tx, actor string, a *capgo.App, to *string) error {
+	before := a.SecondPublicKey
+	set(&a.SecondPublicKey, to)
+	if a.SecondPublicKey != "" {
+		second, err := parsePublic(a.SecondPublicKey)
 		if err != nil {
-			return ""
+			return err
 		}
-		return keyID(key)
+		first, err := parsePublic(a.PublicKey)
+		switch {
+		case a.PublicKey == "":
+			return failure.New(failure.Conflict, "public_key_missing", "", "a second public key needs a first one on record", "put the app's key on record first")
+		case err != nil:
+			return err
+		case second.Equal(first) && to == nil:
+			a.SecondPublicKey = ""
+		case second.Equal(first):
+			return failure.New(failure.Conflict, "public_key_on_record", "", "the second public key is the first one", "put the key on record that the app changes to")
+		}
 	}
-	return s.note(ctx, t, capgo.Change{AppID: appID, Action: "app.key", Actor: actor, From: id(before), To: id(after)})
+	if a.SecondPublicKey == before {
+		return nil
+	}
+	return s.note(ctx, t, capgo.Change{AppID: a.AppID, Action: "app.second_key", Actor: actor, From: pemID(before), To: pemID(a.SecondPublicKey)})
+}
+
+func (s *Store) noteKey(ctx context.Context, t *tx, actor, appID, before, after string) error {
+	return s.note(ctx, t, capgo.Change{AppID: appID, Action: "app.key", Actor: actor, From: pemID(before), To: pemID(after)})
+}
+
+// pemID is the id of a public key, "" of none.
+func pemID(pem string) string {
+	key, err := parsePublic(pem)
+	if err != nil {
+		return ""
+	}
+	return keyID(key)
 }
 
 // DeleteApp removes an app with everything it holds; the audit stays.

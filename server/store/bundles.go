@@ -20,7 +20,7 @@ var withoutManifest = strings.Replace(bundleColumns, manifestColumn, ` '',`, 1)
 
 const bundleColumns = `id, app_id, name, checksum, session_key, key_id, external_url, object_key, storage_provider,
 	min_update_version, link, comment, native_packages, manifest, manifest_count, plain_checksum, checksum_v2, checksum_v3,
-	object_sha256, object_size, plain_size, deleted, created_at, updated_at`
+	object_sha256, object_size, plain_size, seals, deleted, created_at, updated_at`
 
 // Bundle is a row of bundles with the files of its delta manifest.
 type Bundle struct {
@@ -30,11 +30,11 @@ type Bundle struct {
 
 func scanBundle(row scanner) (Bundle, error) {
 	var b Bundle
-	var native, manifest string
+	var native, manifest, seals string
 	var created, updated int64
 	err := row.Scan(&b.ID, &b.AppID, &b.Name, &b.Checksum, &b.SessionKey, &b.KeyID, &b.ExternalURL, &b.R2Path, &b.StorageProvider,
 		&b.MinUpdateVersion, &b.Link, &b.Comment, &native, &manifest, &b.ManifestCount, &b.PlainChecksum, &b.ChecksumV2, &b.ChecksumV3,
-		&b.ObjectSHA256, &b.ObjectSize, &b.PlainSize, &b.Deleted, &created, &updated)
+		&b.ObjectSHA256, &b.ObjectSize, &b.PlainSize, &seals, &b.Deleted, &created, &updated)
 	if err != nil {
 		return b, err
 	}
@@ -43,6 +43,9 @@ func scanBundle(row scanner) (Bundle, error) {
 	}
 	if manifest != "" {
 		err = json.Unmarshal([]byte(manifest), &b.Manifest)
+	}
+	if seals != "" && err == nil {
+		err = json.Unmarshal([]byte(seals), &b.Seals)
 	}
 	b.CreatedAt, b.UpdatedAt = fromMS(created), fromMS(updated)
 	return b, err
@@ -87,8 +90,9 @@ func bundleQuery(f BundleFilter) query {
 
 // AddBundle registers a bundle. The names of an app's bundles are used once:
 // a name that was ever registered, deleted or not, is version_already_exists.
-// With a public key on record the bundle must verify: codes
-// encryption_required, encryption_key_mismatch, bundle_unverified.
+// With public keys on record the bundle must verify with the one that it names,
+// and every further seal with another one: codes encryption_required,
+// encryption_key_mismatch, bundle_unverified.
 func (s *Store) AddBundle(ctx context.Context, actor string, b Bundle) (Bundle, error) {
 	manifest := ""
 	if len(b.Manifest) > 0 {
@@ -107,17 +111,25 @@ func (s *Store) AddBundle(ctx context.Context, actor string, b Bundle) (Bundle, 
 		if err != nil {
 			return err
 		}
-		if err := verifyFor(a.PublicKey, &b); err != nil {
+		if err := verifySeals(onRecord(a), &b); err != nil {
 			return err
+		}
+		seals := ""
+		if len(b.Seals) > 0 {
+			text, err := json.Marshal(b.Seals)
+			if err != nil {
+				return err
+			}
+			seals = string(text)
 		}
 		now := s.ms()
 		var id int64
 		err = t.QueryRowContext(ctx, `INSERT INTO bundles (app_id, name, checksum, session_key, key_id, external_url, object_key, storage_provider,
 			min_update_version, link, comment, native_packages, manifest, manifest_count, plain_checksum, checksum_v2, checksum_v3,
-			object_sha256, object_size, plain_size, deleted, created_at, updated_at) VALUES (`+placeholders(1, 23)+`) RETURNING id`,
+			object_sha256, object_size, plain_size, seals, deleted, created_at, updated_at) VALUES (`+placeholders(1, 24)+`) RETURNING id`,
 			b.AppID, b.Name, b.Checksum, b.SessionKey, b.KeyID, b.ExternalURL, b.R2Path, b.StorageProvider,
 			b.MinUpdateVersion, b.Link, b.Comment, string(b.NativePackages), manifest, len(b.Manifest), b.PlainChecksum, b.ChecksumV2, b.ChecksumV3,
-			b.ObjectSHA256, b.ObjectSize, b.PlainSize, b.Deleted, now, now).Scan(&id)
+			b.ObjectSHA256, b.ObjectSize, b.PlainSize, seals, b.Deleted, now, now).Scan(&id)
 		if duplicate(err) {
 			return failure.Newf(failure.Conflict, "version_already_exists", "", "raise the version: a name is used once, even when its bundle was deleted",
 				"bundle %s was registered before", b.Name)

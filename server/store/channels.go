@@ -198,7 +198,7 @@ func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange
 			return moved(c.Channel)
 		}
 		after := before
-		actions, err := s.apply(ctx, t, a.PublicKey, &after, c)
+		actions, err := s.apply(ctx, t, onRecord(a), &after, c)
 		if err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func newID() string {
 
 // apply works the change into the row and names what happened in the words of
 // the audit.
-func (s *Store) apply(ctx context.Context, t *tx, publicKey string, row *Channel, c ChannelChange) (actions []string, err error) {
+func (s *Store) apply(ctx context.Context, t *tx, known recordedKeys, row *Channel, c ChannelChange) (actions []string, err error) {
 	settings := *row
 	set(&row.Public, c.Public)
 	set(&row.DisableAutoUpdate, c.DisableAutoUpdate)
@@ -281,7 +281,7 @@ func (s *Store) apply(ctx context.Context, t *tx, publicKey string, row *Channel
 		actions = append(actions, "channel.settings")
 	}
 
-	if target, given, err := s.target(ctx, t, publicKey, c.AppID, c.Version, c.VersionID); err != nil {
+	if target, given, err := s.target(ctx, t, known, c.AppID, c.Version, c.VersionID); err != nil {
 		return nil, err
 	} else if given && !sameRef(row.Version, target) {
 		// Going back to a bundle that is older than the live one is a rollback.
@@ -293,17 +293,17 @@ func (s *Store) apply(ctx context.Context, t *tx, publicKey string, row *Channel
 		actions = append(actions, action)
 	}
 
-	pinned, err := s.applyPlatforms(ctx, t, publicKey, row, c)
+	pinned, err := s.applyPlatforms(ctx, t, known, row, c)
 	if err != nil {
 		return nil, err
 	}
 	actions = append(actions, pinned...)
-	rolled, err := s.applyRollout(ctx, t, publicKey, row, c)
+	rolled, err := s.applyRollout(ctx, t, known, row, c)
 	return append(actions, rolled...), err
 }
 
 // applyPlatforms gives platforms bundles of their own or takes them away.
-func (s *Store) applyPlatforms(ctx context.Context, t *tx, publicKey string, row *Channel, c ChannelChange) (actions []string, err error) {
+func (s *Store) applyPlatforms(ctx context.Context, t *tx, known recordedKeys, row *Channel, c ChannelChange) (actions []string, err error) {
 	own := maps.Clone(row.PlatformVersions)
 	if own == nil {
 		own = map[string]capgo.VersionRef{}
@@ -316,7 +316,7 @@ func (s *Store) applyPlatforms(ctx context.Context, t *tx, publicKey string, row
 			delete(own, platform)
 			continue
 		}
-		target, _, err := s.target(ctx, t, publicKey, c.AppID, name, nil)
+		target, _, err := s.target(ctx, t, known, c.AppID, name, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -332,7 +332,7 @@ func (s *Store) applyPlatforms(ctx context.Context, t *tx, publicKey string, row
 	return actions, nil
 }
 
-func (s *Store) applyRollout(ctx context.Context, t *tx, publicKey string, row *Channel, c ChannelChange) (actions []string, err error) {
+func (s *Store) applyRollout(ctx context.Context, t *tx, known recordedKeys, row *Channel, c ChannelChange) (actions []string, err error) {
 	yes := func(b *bool) bool { return b != nil && *b }
 	if yes(c.Rollback) && yes(c.PromoteToStable) {
 		return nil, failure.New(failure.Usage, "invalid_rollout_config", "", "a rollout is either rolled back or promoted", "send one of rollback and promoteToStable")
@@ -352,7 +352,7 @@ func (s *Store) applyRollout(ctx context.Context, t *tx, publicKey string, row *
 		endRollout(row)
 		return []string{"rollout.promote"}, nil
 	}
-	if target, given, err := s.target(ctx, t, publicKey, c.AppID, c.RolloutVersion, c.RolloutVersionID); err != nil {
+	if target, given, err := s.target(ctx, t, known, c.AppID, c.RolloutVersion, c.RolloutVersionID); err != nil {
 		return nil, err
 	} else if given && !sameRef(row.RolloutVersionInfo, target) {
 		if target == nil {
@@ -404,7 +404,7 @@ func endRollout(row *Channel) {
 
 // target finds the bundle that a change names, by id or by name. given is
 // false when it names none; builtin, unknown and "" are the store build, nil.
-func (s *Store) target(ctx context.Context, t *tx, publicKey, appID string, name *string, id *int64) (ref *capgo.VersionRef, given bool, err error) {
+func (s *Store) target(ctx context.Context, t *tx, known recordedKeys, appID string, name *string, id *int64) (ref *capgo.VersionRef, given bool, err error) {
 	f := BundleFilter{AppID: appID}
 	switch {
 	case id != nil:
@@ -420,7 +420,7 @@ func (s *Store) target(ctx context.Context, t *tx, publicKey, appID string, name
 	if err != nil {
 		return nil, true, err
 	}
-	if err := verifyFor(publicKey, &b); err != nil {
+	if err := verifyAny(known, b); err != nil {
 		return nil, true, failure.Wrap(err, failure.Verification, "cannot_promote_bundle", "point a channel at bundle "+b.Name, failure.HintOf(err))
 	}
 	return &capgo.VersionRef{ID: b.ID, Name: b.Name}, true, nil

@@ -69,7 +69,7 @@ func conform(t *testing.T, open opener) {
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
-		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"fleet", testFleet}, {"delta files", testDeltaFiles},
+		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"fleet", testFleet}, {"delta files", testDeltaFiles}, {"two keys", testTwoKeys},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -855,6 +855,166 @@ func testFleet(t *testing.T, open opener) {
 	}
 	_, err = s.Fleet(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
+}
+
+// An app changes keys: with two on record a bundle has a seal for each, a device
+// is answered by its key, and afterwards by the new key alone.
+func testTwoKeys(t *testing.T, open opener) {
+	s, target, raw := keyed(t, open)
+	ctx := t.Context()
+	oldID, newID := keys.KeyID(&signer().PublicKey), keys.KeyID(&otherSigner().PublicKey)
+	oldPEM, newPEM, empty := publicPEM(signer()), publicPEM(otherSigner()), ""
+	as := func(s *store.Store, key string) decide.Verdict {
+		t.Helper()
+		snapshot, err := s.Snapshot(ctx, app)
+		ok(t, err)
+		r := request(device(1))
+		r.KeyID = key
+		return decide.Update(snapshot, r)
+	}
+	both := func(name string) store.Bundle {
+		b, second := sealed(t, signer(), name), sealed(t, otherSigner(), name)
+		b.Seals = []capgo.Seal{{KeyID: second.KeyID, SessionKey: second.SessionKey, ChecksumV2: second.ChecksumV2, ChecksumV3: second.ChecksumV3,
+			R2Path: app + "/" + name + "/second.zip", ObjectSHA256: second.ObjectSHA256, ObjectSize: second.ObjectSize}}
+		return b
+	}
+	_, err := s.AddBundle(ctx, "test", both("1.0.1"))
+	code(t, err, "encryption_key_mismatch") // the second key is not on record
+	_, err = s.ChangeApp(ctx, "test", app, store.AppChange{SecondPublicKey: &oldPEM})
+	code(t, err, "public_key_on_record")
+	a, err := s.ChangeApp(ctx, "test", app, store.AppChange{SecondPublicKey: &newPEM})
+	ok(t, err)
+	if a.PublicKey != oldPEM || a.SecondPublicKey != newPEM {
+		t.Fatalf("%+v", a)
+	}
+	for name, spoil := range map[string]func(*store.Bundle){
+		"one key twice":           func(b *store.Bundle) { b.Seals = append(b.Seals, b.Seals[0]) },
+		"the bundle's own key":    func(b *store.Bundle) { b.Seals[0].KeyID = b.KeyID },
+		"no key":                  func(b *store.Bundle) { b.Seals[0].KeyID = "" },
+		"one form":                func(b *store.Bundle) { b.Seals[0].ChecksumV2 = "" },
+		"the other's session key": func(b *store.Bundle) { b.Seals[0].SessionKey = b.SessionKey },
+		"another archive":         func(b *store.Bundle) { b.Seals = both("9.9.9").Seals },
+	} {
+		b := both("1.0.1")
+		spoil(&b)
+		_, err := s.AddBundle(ctx, "test", b)
+		if code := failure.CodeOf(err); code != "bundle_unverified" && code != "encryption_key_mismatch" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	row, err := s.AddBundle(ctx, "test", both("1.0.1"))
+	ok(t, err)
+	if len(row.Seals) != 1 || row.Seals[0].KeyID != newID || row.KeyID != oldID {
+		t.Fatalf("%+v", row)
+	}
+	// The other way around, as a release under the new key registers it.
+	turned := sealed(t, otherSigner(), "1.0.2")
+	second := sealed(t, signer(), "1.0.2")
+	turned.Seals = []capgo.Seal{{KeyID: oldID, SessionKey: second.SessionKey, ChecksumV2: second.ChecksumV2, ChecksumV3: second.ChecksumV3, ExternalURL: "https://cdn.example.com/old.zip"}}
+	_, err = s.AddBundle(ctx, "test", turned)
+	ok(t, err)
+	_, err = s.AddBundle(ctx, "test", sealed(t, signer(), "1.0.3"))
+	ok(t, err)
+
+	point(t, s, "production", "1.0.1")
+	for key, session := range map[string]string{oldID: row.SessionKey, newID: row.Seals[0].SessionKey, "": row.SessionKey} {
+		if v := as(s, key); v.Answer.SessionKey != session {
+			t.Errorf("key %q: %s, %+v", key, v.Reason, v.Answer)
+		}
+	}
+	v := as(s, newID)
+	v.Locate(func(name string) string { return "https://x/" + name })
+	if v.Answer.URL != "https://x/"+app+"/1.0.1/second.zip" {
+		t.Errorf("%+v", v.Answer)
+	}
+	point(t, s, "production", "1.0.2")
+	for key, session := range map[string]string{oldID: second.SessionKey, newID: turned.SessionKey, "": second.SessionKey} {
+		if v := as(s, key); v.Answer.SessionKey != session {
+			t.Errorf("turned, key %q: %s, %+v", key, v.Reason, v.Answer)
+		}
+	}
+	point(t, s, "production", "1.0.3")
+	if v := as(s, newID); v.Reason != capgo.CodeKeyMismatch {
+		t.Errorf("sealed for the old key alone: %+v", v.Answer)
+	}
+
+	// Its object stays while a seal has it.
+	name := app + "/1.0.1/second.zip"
+	ok(t, s.AddObject(ctx, store.Object{Name: name, SHA256: strings.Repeat("0", 64), Size: 1}))
+	code(t, s.ForgetObject(ctx, name, "/files/"+name), "object_in_use")
+
+	// A seal that somebody edited is not served; the other one is.
+	point(t, s, "production", "1.0.1")
+	var text string
+	ok(t, raw.QueryRowContext(ctx, `SELECT seals FROM bundles WHERE name = '1.0.1'`).Scan(&text))
+	_, err = raw.ExecContext(ctx, `UPDATE bundles SET seals = $1 WHERE name = '1.0.1'`, strings.Replace(text, row.Seals[0].ChecksumV3, turned.ChecksumV3, 1))
+	ok(t, err)
+	eventually(t, "the edited seal is served", func() bool { return as(s, newID).Answer.URL == "" && as(s, newID).Reason != decide.ReasonOffered })
+	if v := as(s, oldID); v.Reason != decide.ReasonOffered {
+		t.Errorf("the seal beside it: %s", v.Reason)
+	}
+	again := start(t, target, store.Options{})
+	if v := as(again, newID); v.Reason == decide.ReasonOffered || again.Refused() != 1 {
+		t.Errorf("a server that starts serves the edited seal: %s, %d", v.Reason, again.Refused())
+	}
+	ok(t, again.Close())
+	_, err = raw.ExecContext(ctx, `UPDATE bundles SET seals = $1 WHERE name = '1.0.1'`, text)
+	ok(t, err)
+	eventually(t, "the restored seal is not served", func() bool { return as(s, newID).Reason == decide.ReasonOffered })
+
+	// The count of who carries which.
+	for n, key := range []string{oldID, newID, newID, ""} {
+		r := request(device(n))
+		r.KeyID = key
+		s.Seen(r, decide.Verdict{})
+	}
+	ok(t, s.Flush(ctx))
+	f, err := s.Fleet(ctx, app)
+	ok(t, err)
+	if f.SecondKeyID != newID || f.OnSecond != (capgo.FleetShare{Devices: 2, Share: 0.5}) || f.OtherKey.Devices != 0 {
+		t.Errorf("%+v", f)
+	}
+
+	// Retired: one key, the new one.
+	a, err = s.ChangeApp(ctx, "test", app, store.AppChange{PublicKey: &newPEM, SecondPublicKey: &empty})
+	ok(t, err)
+	if a.PublicKey != newPEM || a.SecondPublicKey != "" || s.Refused() != 0 {
+		t.Errorf("%+v, refused %d", a, s.Refused())
+	}
+	if v := as(s, oldID); v.Reason != capgo.CodeKeyMismatch || v.Answer.BundleKeyID != newID {
+		t.Errorf("the old key: %+v", v.Answer)
+	}
+	for _, key := range []string{newID, ""} {
+		if v := as(s, key); v.Answer.SessionKey != row.Seals[0].SessionKey {
+			t.Errorf("key %q: %s, %+v", key, v.Reason, v.Answer)
+		}
+	}
+	point(t, s, "production", "1.0.2")
+	version := "1.0.3"
+	_, _, err = s.ChangeChannel(ctx, "test", change("production", func(c *store.ChannelChange) { c.Version = &version }))
+	code(t, err, "cannot_promote_bundle") // sealed for the old key alone
+	_, err = s.ChangeApp(ctx, "test", app, store.AppChange{SecondPublicKey: &oldPEM})
+	ok(t, err)
+	a, err = s.ChangeApp(ctx, "test", app, store.AppChange{PublicKey: &oldPEM}) // what is first is not second too
+	ok(t, err)
+	if a.SecondPublicKey != "" {
+		t.Errorf("%+v", a)
+	}
+	list, err := s.Changes(ctx, store.ChangeFilter{AppID: app, Limit: 1000})
+	ok(t, err)
+	changes := 0
+	for _, e := range list {
+		if e.Action == "app.second_key" {
+			changes++
+		}
+	}
+	if changes != 4 {
+		t.Errorf("the audit has %d changes of the second key", changes)
+	}
+	_, err = s.CreateApp(ctx, "test", capgo.App{AppID: "com.example.keyless"})
+	ok(t, err)
+	_, err = s.ChangeApp(ctx, "test", "com.example.keyless", store.AppChange{SecondPublicKey: &newPEM})
+	code(t, err, "public_key_missing")
 }
 
 // What a stranger writes is kept or cleaned, and never stops what others say:

@@ -25,7 +25,7 @@ func (s *Store) Fleet(ctx context.Context, appID string) (capgo.Fleet, error) {
 	if app == nil {
 		return f, noApp() // deleted a moment ago
 	}
-	f.KeyID = app.KeyID
+	f.KeyID, f.SecondKeyID = app.KeyID, app.SecondKeyID
 	const active = ` FROM devices WHERE app_id = $1 AND polled_at >= $2 AND is_prod AND NOT is_emulator`
 	since := now.Add(-activeFor).UnixMilli()
 	if err := s.db.read.QueryRowContext(ctx, `SELECT COUNT(*)`+active, appID, since).Scan(&f.Devices); err != nil {
@@ -45,14 +45,14 @@ func (s *Store) Fleet(ctx context.Context, appID string) (capgo.Fleet, error) {
 		}
 		for share, counts := range map[*capgo.FleetShare]bool{
 			&f.Enforcing: capgo.EnforcesSignatures(plugin), &f.OtherKey: app.HoldsOtherKey(key), &f.WithoutKey: key == "",
-			&f.RefuseForm: app.RefusesForm(channel, platform, plugin),
+			&f.OnSecond: app.HoldsSecondKey(key), &f.RefuseForm: app.RefusesForm(channel, platform, plugin),
 		} {
 			if counts {
 				share.Devices += n
 			}
 		}
 	}
-	for _, share := range []*capgo.FleetShare{&f.Enforcing, &f.OtherKey, &f.WithoutKey, &f.RefuseForm} {
+	for _, share := range []*capgo.FleetShare{&f.Enforcing, &f.OtherKey, &f.WithoutKey, &f.OnSecond, &f.RefuseForm} {
 		if f.Devices > 0 {
 			// Devices may have been added between the two questions.
 			share.Share = min(1, float64(share.Devices)/float64(f.Devices))

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 
+	"capstan/core/capgo"
 	"capstan/core/failure"
 )
 
@@ -48,11 +51,39 @@ func (s *Store) ForgetObject(ctx context.Context, name, urlSuffix string) error 
 		if err != nil {
 			return err
 		}
+		if used == 0 {
+			if used, err = sealsWith(ctx, t, name, urlSuffix); err != nil {
+				return err
+			}
+		}
 		if used > 0 {
 			return failure.New(failure.Conflict, "object_in_use", "", "a bundle has this object", "delete the bundle first")
 		}
 		return t.exec(ctx, `DELETE FROM objects WHERE name = $1`, name)
 	})
+}
+
+// sealsWith counts the further seals of bundles that have an object.
+func sealsWith(ctx context.Context, from querier, name, urlSuffix string) (used int64, err error) {
+	appID, _, _ := strings.Cut(name, "/")
+	q := query{text: `SELECT seals FROM bundles WHERE NOT deleted AND seals <> ''`}
+	q.and(`app_id = `, appID)
+	texts, err := collect(ctx, from, q, func(row scanner) (text string, err error) { return text, row.Scan(&text) })
+	if err != nil {
+		return 0, err
+	}
+	for _, text := range texts {
+		var seals []capgo.Seal
+		if err := json.Unmarshal([]byte(text), &seals); err != nil {
+			return 0, fault("read the store", err)
+		}
+		for _, s := range seals {
+			if s.R2Path == name || strings.HasSuffix(s.ExternalURL, urlSuffix) {
+				used++
+			}
+		}
+	}
+	return used, nil
 }
 
 // ObjectNames lists the names of all objects that are known.

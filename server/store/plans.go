@@ -168,7 +168,7 @@ func (s *Store) SetPlan(ctx context.Context, actor string, p capgo.ReleasePlan) 
 		if err != nil {
 			return err
 		}
-		target, _, err := s.target(ctx, t, a.PublicKey, p.AppID, &p.Version, nil)
+		target, _, err := s.target(ctx, t, onRecord(a), p.AppID, &p.Version, nil)
 		if err != nil {
 			return err
 		}

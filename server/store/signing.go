@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"capstan/core/bundle"
+	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/keys"
 	"capstan/server/decide"
@@ -15,6 +16,65 @@ import (
 func parsePublic(pem string) (*rsa.PublicKey, error) { return keys.ParsePublic([]byte(pem)) }
 
 func keyID(key *rsa.PublicKey) string { return keys.KeyID(key) }
+
+// recordedKeys are the public keys of an app: "" for an app without, and a
+// second one only while it changes keys.
+type recordedKeys struct{ first, second string }
+
+func onRecord(a capgo.App) recordedKeys { return recordedKeys{a.PublicKey, a.SecondPublicKey} }
+
+// of gives the key that a bundle with this key id is to be verified with.
+func (k recordedKeys) of(id string) string {
+	if k.second != "" && id != "" && pemID(k.second) == id {
+		return k.second
+	}
+	return k.first
+}
+
+// verifySeals is verifyFor for a bundle with all its seals, which must be of one
+// archive, each for another key on record.
+func verifySeals(k recordedKeys, b *Bundle) error {
+	if err := verifyFor(k.of(b.KeyID), b); err != nil {
+		return err
+	}
+	const hint = "seal the same archive once for each key that is on record for this app"
+	seen := map[string]bool{b.KeyID: true}
+	for i, seal := range b.Seals {
+		if k.first == "" || seal.KeyID == "" || seen[seal.KeyID] {
+			return failure.New(failure.Verification, "encryption_key_mismatch", "", "a further seal of the bundle is not for another key on record", hint)
+		}
+		seen[seal.KeyID] = true
+		if seal.ChecksumV2 == "" || seal.ChecksumV3 == "" {
+			return failure.New(failure.Verification, "bundle_unverified", "", "a further seal of the bundle is not signed in both forms", hint)
+		}
+		sealed := b.with(seal)
+		if err := verifyFor(k.of(seal.KeyID), &sealed); err != nil {
+			return err
+		}
+		b.Seals[i].KeyID = sealed.KeyID
+	}
+	return nil
+}
+
+// verifyAny is verifyFor for a bundle of which one seal is enough to be offered:
+// after a change of keys, that for the old key no longer verifies. The error is
+// that of the bundle's own.
+func verifyAny(k recordedKeys, b Bundle) error {
+	err := verifyFor(k.of(b.KeyID), &b)
+	for _, seal := range b.Seals {
+		sealed := b.with(seal)
+		if err != nil && verifyFor(k.of(seal.KeyID), &sealed) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// with is the bundle as sealed for another key. Delta files are of one key, the
+// bundle's own.
+func (b Bundle) with(seal capgo.Seal) Bundle {
+	return Bundle{Bundle: b.With(seal)}
+}
 
 // verifyFor checks a bundle against the public key of its app ("" for none)
 // and fills in what follows from it: the key id and the plain checksum. It is

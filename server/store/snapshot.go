@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"capstan/core/capgo"
+	"capstan/core/failure"
 	"capstan/server/decide"
 )
 
@@ -123,21 +124,24 @@ func (s *Store) read(ctx context.Context, appID string) (*snapshot, error) {
 
 	snap := &snapshot{app: &decide.App{ID: appID, Bundles: map[int64]*decide.Bundle{}, Overrides: map[string]int64{}, SelfSet: map[string]int64{}}}
 	app := snap.app
-	var publicKey string
-	err = t.QueryRowContext(ctx, `SELECT revision, public_key, expose_metadata, allow_device_custom_id FROM apps WHERE app_id = $1`, appID).
-		Scan(&snap.revision, &publicKey, &app.ExposeMetadata, &app.AllowDeviceCustomID)
+	var known recordedKeys
+	err = t.QueryRowContext(ctx, `SELECT revision, public_key, second_public_key, expose_metadata, allow_device_custom_id FROM apps WHERE app_id = $1`, appID).
+		Scan(&snap.revision, &known.first, &known.second, &app.ExposeMetadata, &app.AllowDeviceCustomID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fault("read the store", err)
 	}
-	if publicKey != "" {
-		key, err := parsePublic(publicKey)
+	for pem, into := range map[string]*string{known.first: &app.KeyID, known.second: &app.SecondKeyID} {
+		if pem == "" {
+			continue
+		}
+		key, err := parsePublic(pem)
 		if err != nil {
 			return nil, err
 		}
-		app.KeyID = keyID(key)
+		*into = keyID(key)
 	}
 	q := query{text: `SELECT ` + channelColumns + ` FROM ` + channelTables + ` WHERE TRUE`}
 	q.and(`c.app_id = `, appID)
@@ -170,18 +174,16 @@ func (s *Store) read(ctx context.Context, appID string) (*snapshot, error) {
 				return nil, err
 			}
 		}
-		d := decideBundle(b)
-		app.Bundles[b.ID] = d
-		if publicKey == "" || !inUse[b.ID] {
+		if known.first == "" || !inUse[b.ID] {
+			app.Bundles[b.ID] = decideBundle(b)
 			continue
 		}
-		if err := s.snapshots.verified.check(publicKey, b); err != nil {
-			d.Unverified = true
-			if !b.Deleted {
-				snap.refused++
-				s.log.Error("bundle is not served: it does not verify with the key on record", "app", appID, "bundle", b.Name, "error", err)
-				s.recorder.alarm(capgo.Change{AppID: appID, Action: "bundle.refused", Actor: "server", From: b.Name, Note: err.Error()})
-			}
+		d, err := s.snapshots.verified.sealed(known, b)
+		app.Bundles[b.ID] = d
+		if err != nil && !b.Deleted {
+			snap.refused++
+			s.log.Error("bundle is not served: it does not verify with the key on record", "app", appID, "bundle", b.Name, "error", err)
+			s.recorder.alarm(capgo.Change{AppID: appID, Action: "bundle.refused", Actor: "server", From: b.Name, Note: err.Error()})
 		}
 	}
 	for table, into := range map[string]map[string]int64{"overrides": app.Overrides, "self_set": app.SelfSet} {
@@ -264,6 +266,42 @@ type verdicts struct {
 
 // verdictsKept bounds the memory; past it everything is verified once more.
 const verdictsKept = 50_000
+
+// sealed gives a bundle with those of its seals that verify with the keys on
+// record. The one for the first key is for devices that do not say which they
+// carry. A seal for a key that is no longer on record is left out: the app has
+// changed keys. err tells of a bundle without a seal that verifies, which is
+// Unverified, and of a seal that ought to.
+func (v *verdicts) sealed(known recordedKeys, b Bundle) (d *decide.Bundle, err error) {
+	first := pemID(known.first)
+	var good []*decide.Bundle
+	all := []Bundle{b}
+	for _, seal := range b.Seals {
+		all = append(all, b.with(seal))
+	}
+	for _, one := range all {
+		refused := v.check(known.of(one.KeyID), one)
+		switch {
+		case refused == nil && one.KeyID != "" && pemID(known.of(one.KeyID)) == first:
+			good = append([]*decide.Bundle{decideBundle(one)}, good...)
+		case refused == nil:
+			good = append(good, decideBundle(one))
+		case len(all) == 1 || failure.CodeOf(refused) != "encryption_key_mismatch":
+			err = refused
+		}
+	}
+	if len(good) == 0 {
+		d = decideBundle(b)
+		d.Unverified = true
+		if err == nil {
+			err = failure.New(failure.Verification, "encryption_key_mismatch", "", "the bundle was sealed with other keys than those on record", "release again")
+		}
+		return d, err
+	}
+	d = good[0]
+	d.Seals = good[1:]
+	return d, err
+}
 
 func (v *verdicts) check(publicKey string, b Bundle) error {
 	row, err := json.Marshal([]any{publicKey, b.Checksum, b.ChecksumV2, b.ChecksumV3, b.PlainChecksum, b.SessionKey, b.KeyID, b.Manifest})
