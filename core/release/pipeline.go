@@ -37,6 +37,9 @@ type Pipeline struct {
 	Signer func(ctx context.Context, keyID string) (crypto.Signer, error)
 	// Cache spares the delta files of unchanged files compression and signature; nil for none.
 	Cache *bundle.Cache
+	// Reason of the promotion, for the history, when the plan gives none: a
+	// freeze may have begun since the release was planned.
+	Reason string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -568,7 +569,7 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 	seen := r.state.Preflight
 	outcome := &PromoteOutcome{Previous: seen.Live}
 	// The reason of the release is also what moves a channel inside a freeze window.
-	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version, Note: plan.Reason}
+	change := capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version, Note: cmp.Or(plan.Reason, r.Reason)}
 	channel, err := r.Registry.Channel(ctx, plan.AppID, plan.Channel)
 	switch {
 	case isClass(err, failure.NotFound) && seen.Live != "":
