@@ -107,7 +107,7 @@ func (r *releaser) Title() string { return r.e.S.TabRelease }
 
 func (r *releaser) Enter() tea.Cmd {
 	e := r.e
-	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadSummary(), e.LoadUnfinished(),
+	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadSummary(), e.LoadSchedule(), e.LoadUnfinished(),
 		r.stores.LoadLocal(e, e.Services.Keys.Stores), r.recent.LoadLocal(e, e.Services.Folders.Recent)}
 	if r.phase == phaseDone || r.phase == phaseFailed && r.err == nil {
 		r.reset()
@@ -239,6 +239,8 @@ func (r *releaser) writeKeyAction() Action {
 		a.Disabled = e.S.WhyNoProject
 	case r.edited:
 		a.Disabled = e.S.WhyWritten
+	case !r.plan.Ready() && r.plan.Err == nil:
+		a.Disabled = e.S.Loading
 	case !r.plan.Ready() || r.plan.Value.Apply == nil:
 		a.Disabled = e.S.WhyNoEdit
 	}
@@ -441,6 +443,13 @@ type resumeMsg struct{ id string }
 // askPromote shows what promoting does and asks, by the channel's name when
 // users are on it.
 func (r *releaser) askPromote() tea.Cmd {
+	return r.e.because(func(reason string) tea.Cmd {
+		r.prepared.Reason = reason
+		return r.askLive()
+	})
+}
+
+func (r *releaser) askLive() tea.Cmd {
 	e, p := r.e, r.prepared
 	c, known := e.channel(p.Channel)
 	if !known {
@@ -448,24 +457,15 @@ func (r *releaser) askPromote() tea.Cmd {
 	}
 	lines := []string{
 		e.St.Text.Render(sprintf(e.S.PromoteFromTo, bundleName(e, p.Live))) + " " + e.St.Muted.Render("→") + " " + e.St.Bold.Render(bundleName(e, p.Version)),
-		e.St.Text.Render(r.reach(p.Channel)),
-		"",
-		e.St.Muted.Render(sprintf(e.S.PromoteUndo, bundleName(e, p.Live))),
+		e.St.Text.Render(e.reach(p.Channel)),
 	}
+	lines = append(append(lines, e.reasonLine(p.Reason)...), "",
+		e.St.Muted.Render(sprintf(e.S.PromoteUndo, bundleName(e, p.Live))))
 	d := widget.Confirm{Title: sprintf(e.S.PromoteTitle, text.Clean(p.Version), text.Clean(p.Channel)), Verb: e.S.HelpPromote, Lines: lines}
 	if e.IsProduction(c) {
 		d.Word, d.Severe = p.Channel, true
 	}
 	return Ask(d, r.promote)
-}
-
-// reach says how many devices a change of the channel reaches.
-func (r *releaser) reach(channel string) string {
-	e := r.e
-	if h, ok := e.health(channel); ok && h.Devices > 0 {
-		return e.S.One(h.Devices, e.S.ReachOne, e.S.ReachMany)
-	}
-	return e.S.ReachNone
 }
 
 func (r *releaser) promote() tea.Cmd {
