@@ -3,8 +3,10 @@ package device
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -149,7 +151,7 @@ func (d *Device) keyLength(key []byte) error {
 // under the private key that the app carries.
 func (d *Device) privateSessionKey(field string) (iv, key []byte, found bool, err error) {
 	left, right, ok := strings.Cut(field, ":")
-	if len(d.PrivateKey) == 0 || field == "" {
+	if !d.hasPrivateKey() || field == "" {
 		return nil, nil, false, nil
 	}
 	if !ok {
@@ -164,20 +166,24 @@ func (d *Device) privateSessionKey(field string) (iv, key []byte, found bool, er
 	if err != nil {
 		return nil, nil, true, errors.New("the session key is not base64")
 	}
-	block, _ := pem.Decode(d.PrivateKey)
-	if block == nil {
-		return nil, nil, true, errors.New("the private key in the app is not a PEM")
+	var private crypto.Decrypter = d.AppKey
+	if len(d.PrivateKey) > 0 {
+		block, _ := pem.Decode(d.PrivateKey)
+		if block == nil {
+			return nil, nil, true, errors.New("the private key in the app is not a PEM")
+		}
+		if private, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+			return nil, nil, true, errors.New("the private key in the app is not PKCS#1")
+		}
 	}
-	private, err := x509.ParsePKCS1PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, nil, true, errors.New("the private key in the app is not PKCS#1")
-	}
-	key, err = rsa.DecryptOAEP(sha256.New(), nil, private, sealed, nil)
+	key, err = private.Decrypt(rand.Reader, sealed, &rsa.OAEPOptions{Hash: crypto.SHA256})
 	if err != nil {
 		return nil, nil, true, errors.New("the private key does not open the session key")
 	}
 	return iv, key, true, d.keyLength(key)
 }
+
+func (d *Device) hasPrivateKey() bool { return len(d.PrivateKey) > 0 || d.AppKey != nil }
 
 // signedChecksum opens a signed checksum: what the SHA-256 in hex must be.
 // Without a public key the value is what it is.

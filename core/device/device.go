@@ -11,6 +11,7 @@ package device
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/pem"
@@ -32,6 +33,8 @@ type Device struct {
 	PublicKey []byte
 	// PrivateKey is the PEM that apps of the first scheme (plugins before 6.1.18) carry.
 	PrivateKey []byte
+	// AppKey is the same key where its PEM is not at hand; PrivateKey comes first.
+	AppKey AppKey
 	// HTTP is used for every request; nil is a client with the plugin's time limits.
 	HTTP *http.Client
 	// Dir holds downloads, the file cache and the unpacked bundles. Needed by Install.
@@ -47,6 +50,9 @@ type Device struct {
 	latched    bool                   // a 429 stopped stats and channel calls
 	blockedTil time.Time              // a 429 with a hint
 }
+
+// AppKey is a private key that an app of the first scheme carries: RSA-2048.
+type AppKey = crypto.Decrypter
 
 // bundleState is what the device remembers of a version.
 type bundleState string

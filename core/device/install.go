@@ -181,7 +181,7 @@ func (d *Device) openZip(ctx context.Context, a Answer, sealed, work string, say
 	if g.ChecksumWithKey && len(d.PublicKey) > 0 && a.Checksum == "" {
 		return "", "", "", refuse("checksum_required", "checksum", "the app has a public key and the answer no checksum")
 	}
-	hasPrivate := len(d.PrivateKey) > 0
+	hasPrivate := d.hasPrivateKey()
 	switch {
 	case g.PrivateKeyRefused && hasPrivate:
 		return "", "", "", refuse("checksum_fail", "decrypt", "a private key in the app's config refuses every bundle")

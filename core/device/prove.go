@@ -80,13 +80,24 @@ type Verdict struct {
 // cannot be offered to is a verdict, not an error; so is a version that is not
 // one: what devices say about themselves must not stop a release.
 func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, platforms []string, step func(Step)) ([]Verdict, error) {
-	say := tell(step)
+	return prove(ctx, &proof{object: o, pem: publicPEM}, pluginVersions, platforms, step)
+}
+
+// ProveV1 is Prove for a bundle of the first scheme and apps that carry this
+// private key. Plugins that read only what is newer are not offered it.
+func ProveV1(ctx context.Context, o Object, app AppKey, pluginVersions, platforms []string, step func(Step)) ([]Verdict, error) {
+	return prove(ctx, &proof{object: o, app: app}, pluginVersions, platforms, step)
+}
+
+func prove(ctx context.Context, p *proof, pluginVersions, platforms []string, step func(Step)) ([]Verdict, error) {
+	o, say := p.object, tell(step)
 	dir, err := os.MkdirTemp("", "capstan-prove-")
 	if err != nil {
 		return nil, diskFailure(err)
 	}
 	defer os.RemoveAll(dir)
-	p := &proof{object: o, pem: publicPEM, dir: dir, file: filepath.Join(dir, "object"), say: say, ios: slices.Contains(platforms, IOS), known: map[Generation]Verdict{}, knownDelta: map[Generation]Verdict{}}
+	p.dir, p.file, p.say, p.ios = dir, filepath.Join(dir, "object"), say, slices.Contains(platforms, IOS)
+	p.known, p.knownDelta = map[Generation]Verdict{}, map[Generation]Verdict{}
 	if err := p.common(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -126,6 +137,7 @@ func Prove(ctx context.Context, o Object, publicPEM []byte, pluginVersions, plat
 type proof struct {
 	object Object
 	pem    []byte
+	app    AppKey // of the first scheme; nil for the second and for none
 	dir    string
 	file   string // the downloaded object
 	say    func(Step)
@@ -141,7 +153,13 @@ type proof struct {
 func (p *proof) common(ctx context.Context) error {
 	o := p.object
 	var iv, key []byte
-	if len(p.pem) > 0 {
+	if p.app != nil {
+		var err error
+		if iv, key, err = bundle.RecoverSessionKeyV1(p.app, o.SessionKey); err != nil {
+			return err
+		}
+		p.say(Step{Name: "key", Detail: "the app's private key opens the session key; nothing is signed", OK: true})
+	} else if len(p.pem) > 0 {
 		pub, err := Generation{}.loadPublic(p.pem)
 		if err == nil && !strings.HasPrefix(string(p.pem), pemHeader) {
 			err = errKeyFormat
@@ -298,17 +316,22 @@ func (p *proof) install(ctx context.Context, version, platform string) (Verdict,
 	defer os.RemoveAll(dir)
 	d, err := New(Device{
 		Request:   capgo.UpdateRequest{Platform: platform, PluginVersion: version, AppID: "proof", VersionBuild: "0.0.0"},
-		PublicKey: p.pem, Dir: dir,
+		PublicKey: p.pem, AppKey: p.app, Dir: dir,
 	})
 	if err != nil {
 		v.Code, v.Reason = failure.CodeOf(err), err.Error()
 		p.say(Step{Name: label, Detail: v.Reason, OK: true, Code: v.Code})
 		return v, nil
 	}
+	if g := d.generation; p.app != nil && (!g.PrivateKeyInApp || g.PrivateKeyRefused) {
+		v.Code, v.Reason = "not_offered", "this plugin does not read the first scheme"
+		p.say(Step{Name: label, Detail: v.Reason, OK: true, Code: v.Code})
+		return v, nil
+	}
 	d.generation = d.generation.forZip()
 	signed := p.object.SessionKey != ""
 	v.Form = d.generation.Plain
-	if signed {
+	if signed && p.app == nil {
 		v.Form = d.generation.Signed
 	}
 	a := Answer{Outcome: Offered}

@@ -21,11 +21,12 @@ type Asking struct {
 	UpdateURL, AppID, Channel string
 	// StatsURL hears of the installation as from any device; "" tells nobody.
 	StatsURL      string
-	PluginVersion string // "" is the newest that capstan models
-	PublicKey     string // PEM in the app, "" for an app without
-	NativeVersion string // "" is 1.0.0
-	Running       string // bundle that the device runs, "" is the store build
-	Want          string // the version that is expected, "" is any
+	PluginVersion string        // "" is the newest that capstan models
+	PublicKey     string        // PEM in the app, "" for an app without
+	App           device.AppKey // the private key in an app of the first scheme
+	NativeVersion string        // "" is 1.0.0
+	Running       string        // bundle that the device runs, "" is the store build
+	Want          string        // the version that is expected, "" is any
 }
 
 // Ask lets a simulated device ask once and install what it is offered. Its
@@ -52,7 +53,7 @@ func Ask(ctx context.Context, a Asking, emit func(Event)) (DeviceResult, error) 
 			Platform: "android", DeviceID: ProofDeviceID, AppID: a.AppID, PluginVersion: a.PluginVersion, DefaultChannel: a.Channel,
 			VersionBuild: a.NativeVersion, VersionName: a.Running, IsProd: true,
 		},
-		PublicKey: []byte(a.PublicKey), Dir: dir,
+		PublicKey: []byte(a.PublicKey), AppKey: a.App, Dir: dir,
 	})
 	if err != nil {
 		return result, err

@@ -44,7 +44,7 @@ func (p *Pipeline) Describe(ctx context.Context, plan Plan) ([]Intent, error) {
 		add(StagePreflight, "would create app %s on the server", plan.AppID)
 	case err != nil:
 		return nil, err
-	case app.PublicKey == "" && plan.KeyID != "" && plan.CreateApp:
+	case app.PublicKey == "" && plan.KeyID != "" && plan.CreateApp && !plan.v1():
 		add(StagePreflight, "would put key %s on record", plan.KeyID)
 	}
 	if err == nil {
@@ -58,6 +58,10 @@ func (p *Pipeline) Describe(ctx context.Context, plan Plan) ([]Intent, error) {
 		add(StageSeal, "would download and check %s", plan.External.URL)
 	case plan.KeyID == "":
 		add(StageSeal, "would pack a plain bundle, unsigned")
+	case plan.v1():
+		add(StageSeal, "%s", plan.v1Text())
+	case plan.Second != nil:
+		add(StageSeal, "would pack once, encrypt and sign with key %s and with key %s", plan.KeyID, plan.Second.KeyID)
 	default:
 		add(StageSeal, "would pack, encrypt and sign with key %s", plan.KeyID)
 	}

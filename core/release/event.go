@@ -10,6 +10,8 @@ package release
 import (
 	"encoding/json"
 	"time"
+
+	"capstan/core/keys"
 )
 
 // StageName is a stage's stable name in journals, events and scripts.
@@ -70,20 +72,31 @@ type Event struct {
 
 // Result is the outcome of a release, and the final object of --json.
 type Result struct {
-	ID         string        `json:"id"` // of the release, names its journal
-	App        string        `json:"app"`
-	Version    string        `json:"version"`
-	Channel    string        `json:"channel,omitempty"`
-	Previous   string        `json:"previous,omitempty"` // what the channel had before
-	URL        string        `json:"url"`
-	Checksum   string        `json:"checksum"` // SHA-256 of the plain zip, hex
-	SessionKey string        `json:"sessionKey,omitempty"`
-	KeyID      string        `json:"keyId,omitempty"`
-	Size       int64         `json:"size"`  // bytes of the object in storage
-	Files      int           `json:"files"` // in the bundle
-	Delta      *DeltaOutcome `json:"delta,omitempty"`
-	Device     *DeviceResult `json:"device,omitempty"`
-	Took       time.Duration `json:"-"` // tookMs in JSON
+	ID         string `json:"id"` // of the release, names its journal
+	App        string `json:"app"`
+	Version    string `json:"version"`
+	Channel    string `json:"channel,omitempty"`
+	Previous   string `json:"previous,omitempty"` // what the channel had before
+	URL        string `json:"url"`
+	Checksum   string `json:"checksum"` // SHA-256 of the plain zip, hex
+	SessionKey string `json:"sessionKey,omitempty"`
+	KeyID      string `json:"keyId,omitempty"`
+	// SecondKeyID and SecondURL are of the seal for the second key of an app that
+	// changes keys.
+	SecondKeyID string `json:"secondKeyId,omitempty"`
+	SecondURL   string `json:"secondUrl,omitempty"`
+	// Format is v1 for the first scheme; then CRC32 is the bundle's checksum, and
+	// Warnings say what the scheme does not protect.
+	Format   keys.Scheme   `json:"format,omitempty"`
+	CRC32    string        `json:"crc32,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+	Size     int64         `json:"size"`  // bytes of the object in storage
+	Files    int           `json:"files"` // in the bundle
+	Delta    *DeltaOutcome `json:"delta,omitempty"`
+	Device   *DeviceResult `json:"device,omitempty"`
+	// SecondDevice is the answer to a device with the second key.
+	SecondDevice *DeviceResult `json:"secondDevice,omitempty"`
+	Took         time.Duration `json:"-"` // tookMs in JSON
 }
 
 // MarshalJSON writes durations in units that scripts know.

@@ -29,7 +29,7 @@ func (j *Journals) Damaged(ctx context.Context) ([]string, error) {
 // journal, 0 for none.
 func (j *Journals) Spool(id string) int64 {
 	var size int64
-	for _, name := range []string{"bundle.zip", "bundle.zip.part"} {
+	for _, name := range []string{"bundle.zip", "bundle.zip.part", "second.zip", "second.zip.part"} {
 		if info, err := os.Stat(filepath.Join(j.dir, id, name)); err == nil {
 			size += info.Size()
 		}

@@ -26,6 +26,7 @@ import (
 //
 //	<dir>/<id>/journal.jsonl   the plan, then a line at each stage's begin and end
 //	<dir>/<id>/bundle.zip      the spool: the object's bytes, until the release ends
+//	<dir>/<id>/second.zip      the same, sealed for the second key of an app that changes keys
 //	<dir>/<id>/delta.*         the same for the files of a delta update
 //
 // Folders have mode 0700 and files 0600. A line is on disk (fsync) before the
@@ -47,12 +48,14 @@ type State struct {
 	Updated time.Time `json:"updated"`
 	Plan    Plan      `json:"plan"`
 	// The outcomes of the stages that are done; nil means not done.
-	Preflight  *PreflightOutcome `json:"preflight,omitempty"`
-	Sealed     *bundle.Sealed    `json:"sealed,omitempty"`
-	Uploaded   *UploadOutcome    `json:"uploaded,omitempty"`
-	Proved     *ProveOutcome     `json:"proved,omitempty"`
-	Registered *RegisterOutcome  `json:"registered,omitempty"`
-	Promoted   *PromoteOutcome   `json:"promoted,omitempty"`
+	Preflight *PreflightOutcome `json:"preflight,omitempty"`
+	Sealed    *bundle.Sealed    `json:"sealed,omitempty"`
+	// SecondSealed is the seal for the second key; nil for a release with one.
+	SecondSealed *bundle.Sealed   `json:"second_sealed,omitempty"`
+	Uploaded     *UploadOutcome   `json:"uploaded,omitempty"`
+	Proved       *ProveOutcome    `json:"proved,omitempty"`
+	Registered   *RegisterOutcome `json:"registered,omitempty"`
+	Promoted     *PromoteOutcome  `json:"promoted,omitempty"`
 	// Failed is the last error, until the stage is tried again.
 	FailedStage StageName `json:"failed_stage,omitempty"`
 	Failed      string    `json:"failed,omitempty"`
@@ -231,7 +234,7 @@ func (j *journal) end() error {
 }
 
 func (j *journal) removeSpool() error {
-	for _, path := range append(j.deltaPaths(), j.spool(), j.spool()+".part") {
+	for _, path := range append(j.deltaPaths(), j.spool(), j.spool()+".part", j.secondSpool(), j.secondSpool()+".part") {
 		if err := fault.Fails("spool.remove"); err != nil {
 			return stateFailure(err)
 		}
@@ -271,6 +274,9 @@ func (s *State) apply(l line) {
 			target = s.Preflight
 		case StageSeal:
 			s.Sealed = new(bundle.Sealed)
+			var also struct{ Second *bundle.Sealed }
+			_ = json.Unmarshal(l.Outcome, &also)
+			s.SecondSealed = also.Second
 			target = s.Sealed
 		case StageUpload:
 			s.Uploaded = new(UploadOutcome)
@@ -388,6 +394,9 @@ func (s State) Leftovers() []string {
 	}
 	if s.Uploaded != nil {
 		left = append(left, fmt.Sprintf("object %s is in storage at %s", s.Uploaded.Name, s.Uploaded.URL))
+		if second := s.Uploaded.Second; second != nil {
+			left = append(left, fmt.Sprintf("object %s is in storage at %s", second.Name, second.URL))
+		}
 	}
 	return left
 }

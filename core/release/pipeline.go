@@ -35,6 +35,9 @@ type Pipeline struct {
 	Storage  storage.Storage
 	// Signer unlocks the private key. It is called once, when sealing starts.
 	Signer func(ctx context.Context, keyID string) (crypto.Signer, error)
+	// App opens the private key that apps of the first scheme carry, to prove
+	// bundles with; nil where there is none.
+	App func(ctx context.Context, keyID string) (device.AppKey, error)
 	// Cache spares the delta files of unchanged files compression and signature; nil for none.
 	Cache *bundle.Cache
 	// Reason of the promotion, for the history, when the plan gives none: a
@@ -193,9 +196,18 @@ func (r *run) result(began time.Time) Result {
 	}
 	if s.Uploaded != nil {
 		result.URL, result.Delta = s.Uploaded.URL, s.Uploaded.Delta
+		if s.Uploaded.Second != nil && plan.Second != nil {
+			result.SecondKeyID, result.SecondURL = plan.Second.KeyID, s.Uploaded.Second.URL
+		}
+	}
+	if plan.v1() {
+		result.Format, result.Warnings = plan.Scheme, []string{V1Warning}
+		if s.Sealed != nil {
+			result.CRC32 = s.Sealed.CRC32
+		}
 	}
 	if s.Promoted != nil {
-		result.Previous, result.Device = s.Promoted.Previous, s.Promoted.Device
+		result.Previous, result.Device, result.SecondDevice = s.Promoted.Previous, s.Promoted.Device, s.Promoted.SecondDevice
 	}
 	return result
 }
@@ -225,7 +237,7 @@ func sameBundle(have capgo.Bundle, sealed *bundle.Sealed) bool {
 	switch have.Checksum {
 	case "":
 		return false
-	case sealed.ChecksumV3, sealed.ChecksumV2, sealed.PlainChecksum:
+	case sealed.ChecksumV3, sealed.ChecksumV2, sealed.PlainChecksum, sealed.CRC32:
 		return have.SessionKey == sealed.SessionKey
 	}
 	return false

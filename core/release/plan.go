@@ -7,6 +7,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"capstan/core/failure"
+	"capstan/core/keys"
 )
 
 // Plan is what an operator asked for. It is written to the journal before
@@ -25,6 +26,12 @@ type Plan struct {
 	KeyID string `json:"key_id,omitempty"`
 	// PublicKey is the PEM of that key's public half.
 	PublicKey string `json:"public_key,omitempty"`
+	// Second is the other key of an app that changes keys: the build is sealed for
+	// both, where the server keeps two keys on record.
+	Second *SecondKey `json:"second_key,omitempty"`
+	// Scheme is v1 for plugins that read nothing newer; "" is v2. KeyID and
+	// PublicKey are then of the pair whose private half the app carries.
+	Scheme keys.Scheme `json:"scheme,omitempty"`
 	// PluginVersion is what the project has installed; the proof always covers it.
 	PluginVersion string `json:"plugin_version,omitempty"`
 	// UpdateURL is where a capstan server answers devices, AppUpdateURL where the
@@ -77,6 +84,9 @@ func (p Plan) check() error {
 		return failure.New(failure.Usage, "folder_missing", op, "no build folder", "name it with --path")
 	case p.KeyID != "" && p.PublicKey == "":
 		return failure.New(failure.Usage, "key_missing", op, "the key has no public half on record", "run capstan key list")
+	}
+	if err := p.checkScheme(); err != nil {
+		return err
 	}
 	return CheckVersion(p.Version)
 }

@@ -38,6 +38,9 @@ type PreflightOutcome struct {
 	Server   string `json:"server,omitempty"` // capstan or capgo
 	// Delta says that delta files were asked for, and that the server takes them.
 	Delta bool `json:"delta,omitempty"`
+	// TwoKeys says that the bundle is sealed for both keys of an app that changes
+	// keys: the plan has both, and so has the server.
+	TwoKeys bool `json:"two_keys,omitempty"`
 }
 
 // preflight checks the build folder and the registry before anything is made.
@@ -111,7 +114,7 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 		return failure.Newf(failure.Unavailable, "answer_malformed", "check the app", "check that the address is the update server's, and that nothing answers in its place",
 			"asked for %s, the server tells of %q", plan.AppID, app.AppID)
 	}
-	if err := r.checkKey(ctx, about, app); err != nil {
+	if err := r.checkKey(ctx, about, app, outcome); err != nil {
 		return err
 	}
 	if err := r.checkVersionFree(ctx); err != nil {
@@ -143,14 +146,14 @@ func (r *run) checkUpdateURL(about capgo.About) {
 		Hint: "set plugins.CapacitorUpdater.updateUrl, or make sure that the address leads here"})
 }
 
-// checkKey holds the plan's key against the one that the server has on record.
-func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App) error {
-	const op = "check the key"
+// checkKey puts the plan's key on record where that was asked for, and holds the
+// plan's keys against what is.
+func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App, outcome *PreflightOutcome) error {
 	plan := r.plan()
-	if app.PublicKey == "" {
-		if plan.KeyID == "" || !plan.CreateApp || !has(about, capgo.CapPublicKey) {
-			return nil
-		}
+	if plan.v1() {
+		return r.checkV1(app)
+	}
+	if app.PublicKey == "" && plan.KeyID != "" && plan.CreateApp && has(about, capgo.CapPublicKey) {
 		if err := r.Registry.SetPublicKey(ctx, plan.AppID, plan.PublicKey); err != nil {
 			return err
 		}
@@ -160,19 +163,7 @@ func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App) er
 			return err
 		}
 	}
-	onRecord, err := keys.ParsePublic([]byte(app.PublicKey))
-	if err != nil {
-		return err
-	}
-	switch id := keys.KeyID(onRecord); {
-	case plan.KeyID == "":
-		return failure.Newf(failure.Verification, "key_required", op, "release with that key",
-			"the server has key %s on record for %s, and a plain bundle would never be offered", id, plan.AppID)
-	case id != plan.KeyID:
-		return failure.Newf(failure.Verification, "key_mismatch", op, "choose the key on record, or put the new key on record first (capstan app set-key)",
-			"the server has key %s on record for %s, this release would use %s", id, plan.AppID, plan.KeyID)
-	}
-	return nil
+	return r.checkKeys(about, app, outcome)
 }
 
 // checkVersionFree refuses a version that is registered already, unless it is
@@ -186,7 +177,7 @@ func (r *run) checkVersionFree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.state.Sealed != nil && sameBundle(have, r.state.Sealed) {
+	if r.isOurs(have) {
 		return nil
 	}
 	return failure.Newf(failure.Conflict, "version_exists", "check the version", "raise the version in package.json, or name another with --bundle",
@@ -206,7 +197,7 @@ func (seal) Skip(r *run) string {
 	if r.state.Uploaded != nil || r.plan().External != nil {
 		return "sealed before"
 	}
-	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize && (!r.delta() || r.deltaWhole()) {
+	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize && (!r.delta() || r.deltaWhole()) && (!r.twoKeys() || r.secondWhole()) {
 		return "sealed before, and the sealed bytes are whole"
 	}
 	return ""
@@ -241,7 +232,7 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 	if err != nil {
 		return nil, "", spoolFailure(err)
 	}
-	if err := keepSpool(r, file); err != nil {
+	if err := keepSpool(r, file, r.spool()); err != nil {
 		return nil, "", spoolFailure(err)
 	}
 	text := fmt.Sprintf("%s files in %s, checksum %s", humanize.Comma(int64(sealed.Files)), humanize.IBytes(uint64(sealed.ObjectSize)), sealed.PlainChecksum[:12])
@@ -252,11 +243,25 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 		}
 		text += more
 	}
-	return sealed, text, nil
+	outcome := sealOutcome{Sealed: sealed}
+	if r.twoKeys() {
+		if outcome.Second, err = r.sealSecond(ctx, sealed); err != nil {
+			return nil, "", err
+		}
+		text += fmt.Sprintf("; sealed once more for key %s", outcome.Second.KeyID)
+	}
+	return outcome, text, nil
+}
+
+// sealOutcome is what sealing leaves in the journal: the seal, and beside its
+// members that for a second key.
+type sealOutcome struct {
+	*bundle.Sealed
+	Second *bundle.Sealed `json:"second,omitempty"`
 }
 
 // keepSpool gives the sealed bytes their name once they are on disk.
-func keepSpool(r *run, file *os.File) error {
+func keepSpool(r *run, file *os.File, path string) error {
 	fault.Point("seal.sync")
 	if err := fault.Fails("seal.sync"); err != nil {
 		return err
@@ -271,16 +276,17 @@ func keepSpool(r *run, file *os.File) error {
 	if err := fault.Fails("seal.rename"); err != nil {
 		return err
 	}
-	if err := os.Rename(file.Name(), r.spool()); err != nil {
+	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(r.dir)
 }
 
-// signer unlocks the plan's key; nil for a plain bundle.
+// signer unlocks the plan's key; nil for a plain bundle and in the first scheme,
+// which signs nothing.
 func (r *run) signer(ctx context.Context) (crypto.Signer, error) {
 	plan := r.plan()
-	if plan.KeyID == "" {
+	if plan.KeyID == "" || plan.v1() {
 		return nil, nil
 	}
 	signer, err := r.Signer(ctx, plan.KeyID)
@@ -291,6 +297,9 @@ func (r *run) signer(ctx context.Context) (crypto.Signer, error) {
 }
 
 func packInto(ctx context.Context, plan Plan, signer crypto.Signer, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+	if plan.v1() {
+		return packV1(ctx, plan, file, o)
+	}
 	if signer == nil {
 		packed, err := bundle.Pack(ctx, plan.Dir, file, o)
 		if err != nil {
@@ -320,6 +329,8 @@ type UploadOutcome struct {
 	Name    string `json:"name"` // in storage
 	URL     string `json:"url"`  // as devices fetch it
 	Existed bool   `json:"existed,omitempty"`
+	// Second is nil for a release that is sealed for one key.
+	Second *SecondObject `json:"second,omitempty"`
 	// Delta is nil when there are no delta files.
 	Delta *DeltaOutcome `json:"delta,omitempty"`
 }
@@ -333,7 +344,7 @@ func (upload) Skip(r *run) string {
 	switch {
 	case r.state.Uploaded == nil:
 		return ""
-	case r.state.FailedStage == StageProve && r.plan().External == nil && fileThere(r.spool()):
+	case r.state.FailedStage == StageProve && r.plan().External == nil && fileThere(r.spool()) && (!r.twoKeys() || fileThere(r.secondSpool())):
 		// What could not be fetched may never have arrived, whatever answered
 		// the upload; and the public address may have been put right since.
 		return ""
@@ -363,7 +374,11 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 			return nil, "", err
 		}
 	}
-	m := newMeter(r.clock, r.emit, StageUpload, sealed.ObjectSize+list.Size)
+	total := sealed.ObjectSize + list.Size
+	if r.twoKeys() {
+		total += r.state.SecondSealed.ObjectSize
+	}
+	m := newMeter(r.clock, r.emit, StageUpload, total)
 	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
 	if err != nil {
 		return nil, "", err
@@ -378,6 +393,13 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 			return nil, "", err
 		}
 		text += outcome.Delta.text()
+	}
+	if r.twoKeys() {
+		more := ""
+		if outcome.Second, more, err = r.uploadSecond(ctx, func(done int64) { m.update(sealed.ObjectSize+list.Size+done, 0) }); err != nil {
+			return nil, "", err
+		}
+		text += more
 	}
 	return outcome, text, nil
 }
@@ -420,9 +442,21 @@ func (prove) Run(ctx context.Context, r *run) (any, string, error) {
 	if object.Files, err = r.deltaObjects(); err != nil {
 		return nil, "", err
 	}
-	verdicts, err := device.Prove(ctx, object, publicKey(plan), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
+	var verdicts []device.Verdict
+	if plan.v1() {
+		verdicts, err = r.proveV1(ctx, versions)
+	} else {
+		verdicts, err = device.Prove(ctx, object, publicKey(plan), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
+	}
 	if err != nil {
 		return nil, "", err
+	}
+	if r.twoKeys() {
+		second, err := device.Prove(ctx, r.secondObject(), []byte(plan.Second.PublicKey), versions, []string{"android", "ios"}, r.stepEvent(StageProve))
+		if err != nil {
+			return nil, "", err
+		}
+		verdicts = append(verdicts, second...)
 	}
 	installed := 0
 	for _, v := range verdicts {
@@ -437,9 +471,10 @@ func (prove) Run(ctx context.Context, r *run) (any, string, error) {
 	return &ProveOutcome{Verdicts: verdicts}, fmt.Sprintf("%d of %d kinds of device install it from %s", installed, len(verdicts), r.state.Uploaded.URL), nil
 }
 
-// publicKey is what the app carries: nothing, when its bundles are plain.
+// publicKey is what the app carries: nothing, when its bundles are plain or of
+// the first scheme.
 func publicKey(plan Plan) []byte {
-	if plan.KeyID == "" {
+	if plan.KeyID == "" || plan.v1() {
 		return nil
 	}
 	return []byte(plan.PublicKey)
@@ -451,6 +486,9 @@ const latestPlugin = "8.51.23"
 func (r *run) provenVersion() string {
 	if v := r.plan().PluginVersion; v != "" {
 		return v
+	}
+	if r.plan().v1() {
+		return firstSchemePlugin
 	}
 	return latestPlugin
 }
@@ -506,6 +544,7 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 		PlainChecksum: sealed.PlainChecksum, ChecksumV2: sealed.ChecksumV2, ChecksumV3: sealed.ChecksumV3,
 		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
 		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(), NativePackages: json.RawMessage(plan.NativePackages),
+		Seals: r.seals(),
 	}
 	var err error
 	if body.Manifest, err = r.manifest(); err != nil {
@@ -516,7 +555,7 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 	fault.Point("register.answered")
 	if err != nil {
 		// The answer may have been lost after the row was made, now or before a crash.
-		if have, lookup := r.Registry.Bundle(context.WithoutCancel(ctx), plan.AppID, plan.Version); lookup == nil && sameBundle(have, sealed) {
+		if have, lookup := r.Registry.Bundle(context.WithoutCancel(ctx), plan.AppID, plan.Version); lookup == nil && r.isOurs(have) {
 			return &RegisterOutcome{BundleID: have.ID}, "was registered already by this release", nil
 		}
 		return nil, "", err
@@ -525,6 +564,9 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 }
 
 func checksumForm(plan Plan) bundle.Form {
+	if plan.v1() {
+		return bundle.FormCRC32
+	}
 	if plan.KeyID == "" {
 		return bundle.FormSHA256
 	}
@@ -546,6 +588,8 @@ type PromoteOutcome struct {
 	Previous string        `json:"previous,omitempty"`
 	Revision int64         `json:"revision,omitempty"`
 	Device   *DeviceResult `json:"device,omitempty"`
+	// SecondDevice is the same for a device with the second key.
+	SecondDevice *DeviceResult `json:"second_device,omitempty"`
 }
 
 // promote points the channel at the bundle, if nobody moved it meanwhile, and
@@ -606,7 +650,13 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 			return nil, "", err
 		}
 	}
-	if outcome.Device, err = r.askAsDevice(ctx, outcome.Previous); err != nil {
+	if r.twoKeys() {
+		// First: what asked last is how the proof's device stays in the fleet's count.
+		if outcome.SecondDevice, err = r.askAsDevice(ctx, outcome.Previous, plan.Second.PublicKey); err != nil {
+			return nil, "", err
+		}
+	}
+	if outcome.Device, err = r.askAsDevice(ctx, outcome.Previous, string(publicKey(plan))); err != nil {
 		return nil, "", err
 	}
 	text := fmt.Sprintf("%s: %s → %s", plan.Channel, orNone(outcome.Previous), plan.Version)
@@ -633,10 +683,10 @@ func (r *run) moveChannel(ctx context.Context, change capgo.ChannelChange) (revi
 
 // askAsDevice closes the circle: the server's own answer to a device of the
 // channel, installed. What it says is reported, and does not undo the promotion.
-func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, error) {
+func (r *run) askAsDevice(ctx context.Context, previous, publicPEM string) (*DeviceResult, error) {
 	plan := r.plan()
 	asking := Asking{
-		UpdateURL: plan.AppUpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: string(publicKey(plan)),
+		UpdateURL: plan.AppUpdateURL, AppID: plan.AppID, Channel: plan.Channel, PluginVersion: r.provenVersion(), PublicKey: publicPEM,
 		NativeVersion: nativeVersion(plan), Running: previous, Want: plan.Version,
 	}
 	if r.state.Preflight.Server == "capstan" {
@@ -644,6 +694,12 @@ func (r *run) askAsDevice(ctx context.Context, previous string) (*DeviceResult, 
 	}
 	if asking.UpdateURL == "" {
 		return nil, nil
+	}
+	if plan.v1() {
+		var err error
+		if asking.App, err = r.openApp(ctx); err != nil {
+			return nil, err
+		}
 	}
 	result, err := Ask(ctx, asking, r.emit)
 	if errors.Is(err, context.Canceled) {

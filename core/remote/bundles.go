@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,28 @@ func (c *Client) SetPublicKey(ctx context.Context, appID, pem string) error {
 		return err
 	}
 	return c.send(ctx, op, http.MethodPut, "/app/"+appID, nil, map[string]string{"public_key": pem}, nil, true)
+}
+
+// SetSecondPublicKey puts a second public key on record beside the first, while
+// the app changes keys; "" takes it off. Bundles may then be sealed for both, and
+// the server answers a device by the key that it carries.
+func (c *Client) SetSecondPublicKey(ctx context.Context, appID, pem string) error {
+	return c.changeKeys(ctx, "put the second public key on record", appID, map[string]string{"second_public_key": pem})
+}
+
+// ReplacePublicKey ends a change of keys: the new key is the only one on record.
+func (c *Client) ReplacePublicKey(ctx context.Context, appID, pem string) error {
+	return c.changeKeys(ctx, "put the new public key on record", appID, map[string]string{"public_key": pem, "second_public_key": ""})
+}
+
+func (c *Client) changeKeys(ctx context.Context, op, appID string, change map[string]string) error {
+	if err := required(op, "app_id", appID); err != nil {
+		return err
+	}
+	if err := c.need(ctx, capgo.CapTwoKeys, op); err != nil {
+		return err
+	}
+	return c.send(ctx, op, http.MethodPut, "/app/"+appID, nil, change, nil, true)
 }
 
 // Bundles lists an app's bundles, newest first, without the deleted ones. An
@@ -124,6 +147,14 @@ func (c *Client) RegisterBundle(ctx context.Context, bundle capgo.NewBundle) (ca
 		return capgo.Bundle{}, failure.Newf(failure.Failed, "unsupported", op, "release without a minimum native version, or on a capstan server",
 			"the public API of %s cannot record a minimum native version", c.caller.Base.Host)
 	}
+	for _, seal := range bundle.Seals {
+		if err := c.need(ctx, capgo.CapTwoKeys, op); err != nil {
+			return capgo.Bundle{}, err
+		}
+		if err := checkExternal(op, seal.ExternalURL); err != nil {
+			return capgo.Bundle{}, err
+		}
+	}
 	var answer struct {
 		Bundle capgo.Bundle `json:"bundle"`
 	}
@@ -172,7 +203,8 @@ func (c *Client) describe(ctx context.Context, row capgo.Bundle, bundle capgo.Ne
 
 // sameBundle reports whether the row is what the registration asked for.
 func sameBundle(row capgo.Bundle, want capgo.NewBundle) bool {
-	return row.ExternalURL == want.ExternalURL && row.Checksum == want.Checksum && row.SessionKey == want.SessionKey
+	return row.ExternalURL == want.ExternalURL && row.Checksum == want.Checksum && row.SessionKey == want.SessionKey &&
+		slices.EqualFunc(row.Seals, want.Seals, func(a, b capgo.Seal) bool { return a.KeyID == b.KeyID && a.SessionKey == b.SessionKey })
 }
 
 // checkExternal keeps devices from being sent to an address they refuse.

@@ -5,6 +5,7 @@ package workspace
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -116,6 +117,9 @@ type Request struct {
 	// Delta makes and registers the single files too.
 	Delta        bool
 	DeltaQuality int
+	// FirstScheme seals for plugins that read nothing newer, with this public key,
+	// whose private half the app carries; nil is the second scheme.
+	FirstScheme *rsa.PublicKey
 }
 
 // Plan fills a release's plan from the request, the project and the keys.
@@ -152,6 +156,10 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 	if w.Project != nil {
 		plan.AppUpdateURL = w.Project.UpdateURL
 	}
+	if r.FirstScheme != nil {
+		plan.Scheme, plan.KeyID, plan.PublicKey = keys.V1, keys.KeyID(r.FirstScheme), string(keys.EncodePublic(r.FirstScheme))
+		return plan, nil
+	}
 	if r.Plain {
 		return plan, nil
 	}
@@ -160,7 +168,37 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 		return plan, err
 	}
 	plan.KeyID, plan.PublicKey = record.KeyID, record.PublicPEM
-	return plan, nil
+	if r.KeyID == "" {
+		err = w.secondKey(ctx, &plan)
+	}
+	return plan, err
+}
+
+// secondKey gives a release both keys of an app that changes keys, as far as the
+// change has come. First is the one in the project's config: a server that knows
+// only one key gets the bundle sealed for that.
+func (w *Workspace) secondKey(ctx context.Context, plan *release.Plan) error {
+	rotation, ok, err := w.Keys.Rotation(plan.AppID)
+	if err != nil || !ok || len(rotation.SealingKeys()) < 2 {
+		return err
+	}
+	first, second := rotation.NewKeyID, rotation.OldKeyID
+	if w.Project != nil && w.Project.AppID == plan.AppID && w.Project.PublicKey != "" {
+		if inApp, err := keys.ParsePublic([]byte(w.Project.PublicKey)); err == nil && keys.KeyID(inApp) == second {
+			first, second = second, first
+		}
+	}
+	one, err := w.Keys.Find(ctx, first)
+	if err != nil {
+		return err
+	}
+	other, err := w.Keys.Find(ctx, second)
+	if err != nil {
+		return err
+	}
+	plan.KeyID, plan.PublicKey = one.KeyID, one.PublicPEM
+	plan.Second = &release.SecondKey{KeyID: other.KeyID, PublicKey: other.PublicPEM}
+	return nil
 }
 
 // key finds the record of the named key, or of the app's current one, and
