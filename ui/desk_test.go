@@ -31,8 +31,11 @@ type desk struct {
 	devices  []capgo.Device
 	summary  capgo.Summary
 	open     []views.Unfinished
-	slow     time.Duration // of every read
-	down     error         // of every read
+	plans    []capgo.ReleasePlan
+	frozen   []capgo.Freeze
+	promoted views.Prepared // the last one
+	slow     time.Duration  // of every read
+	down     error          // of every read
 	prepare  func(ctx context.Context, emit func(release.Event)) error
 	written  bool         // the configuration has the key
 	synced   bool         // the native projects have the configuration
@@ -200,7 +203,7 @@ func (d *desk) ChangeChannel(ctx context.Context, ch capgo.ChannelChange) error 
 			return failure.New(failure.Conflict, "channel_moved", "change the channel", "somebody changed the channel meanwhile", "look at it again")
 		}
 		c.Revision++
-		entry := capgo.Change{ID: d.id(), At: time.Now(), AppID: app, Channel: c.Name, Actor: "you", Action: "channel.settings"}
+		entry := capgo.Change{ID: d.id(), At: time.Now(), AppID: app, Channel: c.Name, Actor: "you", Action: "channel.settings", Note: ch.Note}
 		if ch.Version != nil {
 			entry.Action, entry.To = "channel.promote", *ch.Version
 			if c.Version != nil {
@@ -236,6 +239,52 @@ func (d *desk) ChangeChannel(ctx context.Context, ch capgo.ChannelChange) error 
 		return nil
 	}
 	return failure.New(failure.NotFound, "channel_not_found", "change the channel", "there is no such channel", "")
+}
+
+func (d *desk) Plans(ctx context.Context, _ string) ([]capgo.ReleasePlan, error) {
+	return get(ctx, d, func() []capgo.ReleasePlan { return slices.Clone(d.plans) })
+}
+func (d *desk) SetPlan(ctx context.Context, p capgo.ReleasePlan) error {
+	_, err := get(ctx, d, func() bool {
+		d.plans = slices.DeleteFunc(d.plans, func(o capgo.ReleasePlan) bool { return o.Channel == p.Channel })
+		p.Next, p.NotBefore = "raise", p.At
+		if p.At != nil {
+			p.Next = "wait"
+		}
+		d.plans = append(d.plans, p)
+		d.history = append([]capgo.Change{{ID: d.id(), At: time.Now(), AppID: app, Channel: p.Channel, Action: "schedule.set", Actor: "you", To: p.Version}}, d.history...)
+		return true
+	})
+	return err
+}
+func (d *desk) ClearPlan(ctx context.Context, _, channel string) error {
+	_, err := get(ctx, d, func() bool {
+		d.plans = slices.DeleteFunc(d.plans, func(o capgo.ReleasePlan) bool { return o.Channel == channel })
+		return true
+	})
+	return err
+}
+func (d *desk) Freezes(ctx context.Context, _ string) (capgo.Freezes, error) {
+	return get(ctx, d, func() capgo.Freezes {
+		all := capgo.Freezes{Freezes: slices.Clone(d.frozen)}
+		for _, f := range d.frozen {
+			if now := time.Now(); f.From != nil && !now.Before(*f.From) && now.Before(*f.To) {
+				all.FrozenUntil = f.To
+			}
+		}
+		return all
+	})
+}
+func (d *desk) SetFreeze(ctx context.Context, f capgo.Freeze) error {
+	_, err := get(ctx, d, func() bool { d.frozen = append(d.frozen, f); return true })
+	return err
+}
+func (d *desk) ClearFreeze(ctx context.Context, _, name string) error {
+	_, err := get(ctx, d, func() bool {
+		d.frozen = slices.DeleteFunc(d.frozen, func(f capgo.Freeze) bool { return f.Name == name })
+		return true
+	})
+	return err
 }
 
 func (d *desk) id() int64 { d.nextID++; return d.nextID }
@@ -505,6 +554,7 @@ func (d *desk) Promote(ctx context.Context, p views.Prepared, emit func(release.
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.promoted = p
 	found := false
 	for i := range d.channels {
 		if d.channels[i].Name == p.Channel {

@@ -5,6 +5,9 @@ package connect
 
 import (
 	"context"
+	"os"
+	"strings"
+	"time"
 
 	"capstan/core/failure"
 	"capstan/core/profile"
@@ -52,7 +55,7 @@ func Services(w *workspace.Workspace, o Options) (views.Services, error) {
 // Facts are what the console knows before it asks anybody.
 func Facts(w *workspace.Workspace, appID string) views.Facts {
 	target := w.Config.Target
-	f := views.Facts{AppID: appID, Channel: target.Channel, ServerURL: target.Server}
+	f := views.Facts{AppID: appID, Channel: target.Channel, ServerURL: target.Server, Zone: zone()}
 	if f.Channel == "" {
 		f.Channel = "production"
 	}
@@ -70,6 +73,23 @@ func Facts(w *workspace.Workspace, appID string) views.Facts {
 		f.NativeVersion = a.Version
 	}
 	return f
+}
+
+// zone is the name of this machine's time zone in the IANA database, "" when it
+// cannot be told.
+func zone() string {
+	name := time.Local.String()
+	if name == "Local" {
+		link, err := os.Readlink("/etc/localtime")
+		if err != nil {
+			return ""
+		}
+		_, name, _ = strings.Cut(link, "zoneinfo/")
+	}
+	if _, err := time.LoadLocation(name); err != nil {
+		return ""
+	}
+	return name
 }
 
 var _ views.Registry = (*remote.Client)(nil)

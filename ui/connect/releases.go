@@ -94,6 +94,7 @@ func (r *releases) Promote(ctx context.Context, prepared views.Prepared, emit fu
 	if err != nil {
 		return release.Result{}, err
 	}
+	pipeline.Reason = prepared.Reason
 	return pipeline.Resume(ctx, prepared.ID, emit)
 }
 

@@ -57,8 +57,11 @@ func (s *Strings) Percent(share float64) string {
 	return strconv.FormatFloat(p, 'f', 0, 64) + " %"
 }
 
-// Bps writes basis points (0 to 10000) as a percentage.
-func (s *Strings) Bps(bps int) string { return s.Percent(float64(bps) / 10000) }
+// Bps writes basis points (0 to 10000) as a percentage, exactly: it is what an
+// operator has set.
+func (s *Strings) Bps(bps int) string {
+	return strings.Replace(strconv.FormatFloat(float64(bps)/100, 'f', -1, 64), ".", s.DecimalMark, 1) + " %"
+}
 
 // Clock writes a duration as minutes and seconds, e.g. "0:02", "1:04:05".
 func (s *Strings) Clock(d time.Duration) string {

@@ -40,6 +40,7 @@ type Strings struct {
 	HelpForce, HelpClear, HelpNewKey, HelpComplete, HelpChoose, HelpField                                                    string
 	HelpDetails, HelpFiles, HelpCompare                                                                                      string
 	HelpImport, HelpExport, HelpBackup, HelpDrill, HelpRemove                                                                string
+	HelpPlan, HelpFreeze, HelpSet                                                                                            string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -51,6 +52,7 @@ type Strings struct {
 	LongDetails, LongFiles, LongCompare                                                                                string
 	LongImport, LongExport, LongBackup, LongDrill, LongRemove                                                          string
 	LongSetupNext, LongToKeys                                                                                          string
+	LongPlan, LongFreeze                                                                                               string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -61,6 +63,7 @@ type Strings struct {
 	WhyLooking, WhyNoBuild, WhyNoVersion, WhyNotSemver, WhyVersionExists                                                     string
 	WhyNoContents, WhyOneBundle                                                                                              string
 	WhyNoCare                                                                                                                string
+	WhyNoSchedule                                                                                                            string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
@@ -86,6 +89,19 @@ type Strings struct {
 	ChooseRollout, ChooseShare, ChooseChannel, AboutDevices, RolloutTitle, RolloutWhat, RolloutUndo, RolloutStarted       string
 	ShareWhat, ShareDown, ShareUndo, ShareSet, PauseWhat, ResumeWhat, PausedSay, ResumedSay, DisableWhat, DisabledSay     string
 	RollBackWhat, RolledBackSay, ToAllWhat, ProbeTitle, ProbeTook, ProbeNothing                                           string
+
+	// Schedule
+	PlanNext, PlanHold, PlanNow, PlanLast, PlanEverybody, PlanEach, PlanAtOnce, PlanStarts, ChoosePlanDo       string
+	PlanReplace, PlanReplaceNote, PlanDrop, PlanDropNote, PlanPause, PlanPauseNote, ChoosePlanVersion          string
+	ChoosePlanHow, PlanAt, PlanAtNote, PlanOwn, PlanOwnNote, PlanSharesTitle, PlanSharesWhat, PlanSharesLabel  string
+	PlanSharesBad, PlanTimeTitle, PlanTimeWhat, PlanTimeNone, PlanTimeLabel, PlanTimeBad, PlanTimePast         string
+	PlanTimeOrder, PlanConfirm, PlanWhat, PlanUndo, Planned, PlanDropped, PlanDropWhat, FrozenUntil, FrozenHow string
+	FrozenTitle, FrozenWhat, ReasonLabel, ReasonMissing, ReasonGiven, FreezesTitle, FreezesIntro, FreezeOnce   string
+	FreezeWeekly, FreezeNameTitle, FreezeNameLabel, FreezeNameBad, FreezeFromTitle                             string
+	FreezeToTitle, FreezeWeekTitle, FreezeWeekWhat, FreezeWeekLabel, FreezeWeekBad, FreezeEvery, FreezeRange   string
+	FreezeAsk, FreezeUndo, FreezeSaid, FreezeAskRemove, FreezeRemoveWhat, FreezeRemoved, OwnVersion            string
+	TimeLabel                                                                                                  string
+	FreezeWhat                                                                                                 string
 
 	// Columns
 	ColWhen, ColWhat, ColNote, ColVersion, ColChannels, ColDevices, ColSize, ColSigned, ColAge, ColComment, ColDevice string
@@ -139,7 +155,7 @@ type Strings struct {
 	// StoreWhat by kind of key store; Policies by update policy; Sources by where
 	// a device's channel came from; CheckNames by the server's check; Actions by
 	// the audit's verb, with %s for the version.
-	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions map[string]string
+	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames map[string]string
 }
 
 // Languages are the codes of the languages that the console speaks.

@@ -115,7 +115,7 @@ func TestNumbers(t *testing.T) {
 		{en.Bytes(0), "0 B"}, {en.Bytes(1023), "1023 B"}, {en.Bytes(1024), "1.0 KiB"}, {en.Bytes(1<<20 - 1), "1.0 MiB"}, {en.Bytes(13_002_342), "12.4 MiB"}, {es.Bytes(13_002_342), "12,4 MiB"},
 		{en.Count(0), "0"}, {en.Count(999), "999"}, {en.Count(12480), "12,480"}, {es.Count(1234567), "1.234.567"}, {en.Count(-1234), "-1,234"},
 		{en.Percent(0), "0 %"}, {en.Percent(0.0001), "<0.1 %"}, {en.Percent(0.003), "0.3 %"}, {en.Percent(0.25), "25 %"}, {en.Percent(0.9996), "99.9 %"}, {en.Percent(1), "100 %"}, {es.Percent(0.003), "0,3 %"},
-		{en.Bps(2500), "25 %"}, {en.Clock(2 * time.Second), "0:02"}, {en.Clock(3725 * time.Second), "1:02:05"},
+		{en.Bps(2500), "25 %"}, {es.Bps(1250), "12,5 %"}, {en.Bps(5), "0.05 %"}, {en.Clock(2 * time.Second), "0:02"}, {en.Clock(3725 * time.Second), "1:02:05"},
 		{en.Ago(now, now), "just now"}, {en.Ago(now, now.Add(-12*time.Minute)), "12 min ago"}, {es.Ago(now, now.Add(-2*time.Hour)), "hace 2 h"}, {en.Ago(now, time.Time{}), "never"}, {en.Ago(now, now.Add(time.Hour)), "just now"},
 		{en.Span(49 * time.Hour), "2 days"}, {es.Span(90 * 24 * time.Hour), "3 meses"}, {en.Span(800 * 24 * time.Hour), "2 years"},
 		{en.One(1, en.OneDevice, en.ManyDevices), "1 device"}, {en.One(2000, en.OneDevice, en.ManyDevices), "2,000 devices"},

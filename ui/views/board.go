@@ -29,7 +29,7 @@ func (b *board) Title() string { return b.e.S.TabBoard }
 
 func (b *board) Enter() tea.Cmd {
 	e := b.e
-	return tea.Batch(e.LoadChannels(), e.LoadSummary(), e.LoadHistory(), e.LoadKeys(), e.LoadUnfinished())
+	return tea.Batch(e.LoadChannels(), e.LoadSummary(), e.LoadHistory(), e.LoadSchedule(), e.LoadKeys(), e.LoadUnfinished())
 }
 
 func (b *board) Update(msg tea.Msg) tea.Cmd {
@@ -320,6 +320,9 @@ func (b *board) liveLine(c capgo.Channel, health capgo.ChannelSummary, known boo
 func (b *board) rolloutLine(c capgo.Channel, w int) string {
 	e := b.e
 	if c.RolloutVersionInfo == nil {
+		if plan := e.planLine(c.Name, w); plan != "" {
+			return plan
+		}
 		return e.St.Muted.Render("  " + e.S.NoRollout)
 	}
 	state, ink := "", e.St.Bar
@@ -422,6 +425,9 @@ func (b *board) alerts(w int) []string {
 				say(&bad, e.St.Danger, "×", name, sprintf(e.S.AlertFailures, e.S.Count(h.Failures), e.S.Count(attempts)))
 			}
 		}
+	}
+	if until := e.frozenUntil(); !until.IsZero() {
+		say(&warn, e.St.Warn, "‖", sprintf(e.S.FrozenUntil, e.moment(until)), e.S.FrozenHow)
 	}
 	for _, u := range e.Data.Unfinished.Value {
 		say(&warn, e.St.Warn, "!", sprintf(e.S.AlertUnfinished, clean(u.Version)), sprintf(e.S.AlertUnfinishedHow, e.S.StageNames[string(u.Stage)], e.S.Ago(e.Now(), u.At)))

@@ -82,7 +82,7 @@ func (v *channelView) Title() string { return text.Clean(v.name) }
 
 func (v *channelView) Enter() tea.Cmd {
 	e, name := v.e, v.name
-	return tea.Batch(e.LoadChannels(), e.LoadSummary(), e.LoadHistory(), e.LoadBundles(),
+	return tea.Batch(e.LoadChannels(), e.LoadSummary(), e.LoadHistory(), e.LoadBundles(), e.LoadSchedule(),
 		v.timeline.Load(e, func(ctx context.Context) ([]capgo.Change, error) {
 			h, err := e.Services.Registry.History(ctx, e.Facts.AppID, name)
 			if missing(err) {
@@ -187,9 +187,15 @@ func (v *channelView) rules() []rule {
 		{c.Android, "Android", func(ch *capgo.ChannelChange, b *bool) { ch.Android = b }},
 		{c.Electron, "Electron", func(ch *capgo.ChannelChange, b *bool) { ch.Electron = b }},
 	} {
-		if p.flag != nil {
-			rules = append(rules, toggle(p.name, *p.flag, e.S.Allowed, e.S.TurnedAway, p.set))
+		own, has := c.PlatformVersions[strings.ToLower(p.name)]
+		if p.flag == nil && !has {
+			continue
 		}
+		r := toggle(p.name, p.flag == nil || *p.flag, e.S.Allowed, e.S.TurnedAway, p.set)
+		if has {
+			r.value += ", " + sprintf(e.S.OwnVersion, bundleName(e, own.Name))
+		}
+		rules = append(rules, r)
 	}
 	return rules
 }
@@ -244,13 +250,20 @@ func (v *channelView) Actions() []Action {
 	}
 	release := Action{ID: "release", Keys: []string{"U"}, Help: e.S.HelpRelease, Long: e.S.LongRelease, Dangerous: true, Hidden: ok, Primary: !ok,
 		Run: func() tea.Cmd { return Go(ScreenRelease, "channel:"+v.name) }}
-	return append(actions, probe, release, e.undoAction(),
+	return append(append(actions, v.planActions(why)...), probe, release, e.undoAction(),
 		Action{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopy, Long: e.S.LongCopyLive, Hidden: true, Disabled: why, Run: func() tea.Cmd { return Copy(live(c), e.S.WhatVersion) }},
 		Action{ID: "settings", Help: e.S.HelpPane, Long: e.S.LongPane, Hidden: true, Run: func() tea.Cmd { v.settings = !v.settings; return nil }})
 }
 
 // askMove asks to point a channel at another bundle, and moves it.
 func (e *Env) askMove(c capgo.Channel, to string, back bool) tea.Cmd {
+	if back { // that is never frozen
+		return e.askMoveFor(c, to, true, "")
+	}
+	return e.because(func(reason string) tea.Cmd { return e.askMoveFor(c, to, false, reason) })
+}
+
+func (e *Env) askMoveFor(c capgo.Channel, to string, back bool, reason string) tea.Cmd {
 	from := live(c)
 	lines := []string{
 		e.St.Text.Render(sprintf(e.S.PromoteFromTo, bundleName(e, from))) + " " + e.St.Muted.Render("→") + " " + e.St.Bold.Render(bundleName(e, to)),
@@ -273,7 +286,7 @@ func (e *Env) askMove(c capgo.Channel, to string, back bool) tea.Cmd {
 			}
 		}
 	}
-	lines = append(lines, "", e.St.Muted.Render(sprintf(e.S.MoveUndo, bundleName(e, from))))
+	lines = append(append(lines, e.reasonLine(reason)...), "", e.St.Muted.Render(sprintf(e.S.MoveUndo, bundleName(e, from))))
 	d := widget.Confirm{Title: sprintf(e.S.PromoteTitle, bundleName(e, to), text.Clean(c.Name)), Verb: e.S.HelpPromote, Lines: lines}
 	if back {
 		d.Title, d.Verb = sprintf(e.S.BackTitle, text.Clean(c.Name), bundleName(e, to)), e.S.HelpPrevious
@@ -285,7 +298,7 @@ func (e *Env) askMove(c capgo.Channel, to string, back bool) tea.Cmd {
 	return Ask(d, func() tea.Cmd {
 		return e.Do(say, func(ctx context.Context) error {
 			ch := e.changeOf(c)
-			ch.Version = &to
+			ch.Version, ch.Note = &to, reason
 			return e.Services.Registry.ChangeChannel(ctx, ch)
 		}, func() tea.Cmd {
 			e.Undo = &Undo{Channel: c.Name, From: from, To: to, At: e.Now()}
@@ -360,9 +373,9 @@ func (v *channelView) chooseRollout() tea.Cmd {
 		return v.share(sprintf(e.S.ChooseShare, text.Clean(names[i])), 0, func(bps int) tea.Cmd {
 			on, off := true, false
 			lines := []string{e.St.Text.Render(sprintf(e.S.RolloutWhat, text.Clean(names[i]), e.S.Bps(bps), bundleName(e, live(c)))), "", e.St.Muted.Render(e.S.RolloutUndo)}
-			return v.ask(sprintf(e.S.RolloutTitle, text.Clean(v.name)), e.S.HelpRollout, lines, true, sprintf(e.S.RolloutStarted, text.Clean(names[i]), e.S.Bps(bps)), func(ch *capgo.ChannelChange) {
+			return v.askForward(sprintf(e.S.RolloutTitle, text.Clean(v.name)), e.S.HelpRollout, lines, sprintf(e.S.RolloutStarted, text.Clean(names[i]), e.S.Bps(bps)), func(ch *capgo.ChannelChange) {
 				ch.RolloutVersion, ch.RolloutPercentageBps, ch.RolloutEnabled, ch.RolloutPaused = &names[i], &bps, &on, &off
-			})
+			}, nil)
 		})
 	})
 }
@@ -396,7 +409,12 @@ func (v *channelView) chooseShare() tea.Cmd {
 			lines = append(lines, e.St.Muted.Render(e.S.ShareDown))
 		}
 		lines = append(lines, "", e.St.Muted.Render(e.S.ShareUndo))
-		return v.ask(sprintf(e.S.RolloutTitle, text.Clean(v.name)), e.S.HelpShare, lines, true, sprintf(e.S.ShareSet, target, e.S.Bps(bps)), func(ch *capgo.ChannelChange) { ch.RolloutPercentageBps = &bps })
+		title, say := sprintf(e.S.RolloutTitle, text.Clean(v.name)), sprintf(e.S.ShareSet, target, e.S.Bps(bps))
+		set := func(ch *capgo.ChannelChange) { ch.RolloutPercentageBps = &bps }
+		if bps < c.RolloutPercentageBps {
+			return v.ask(title, e.S.HelpShare, lines, true, say, set)
+		}
+		return v.askForward(title, e.S.HelpShare, lines, say, set, nil)
 	})
 }
 
@@ -408,7 +426,12 @@ func (v *channelView) pause() tea.Cmd {
 	if !paused {
 		title, what, say = e.S.HelpResume, e.S.ResumeWhat, e.S.ResumedSay
 	}
-	return v.ask(title, title, []string{e.St.Text.Render(sprintf(what, text.Clean(c.RolloutVersionInfo.Name)))}, !paused, say, func(ch *capgo.ChannelChange) { ch.RolloutPaused = &paused })
+	lines := []string{e.St.Text.Render(sprintf(what, text.Clean(c.RolloutVersionInfo.Name)))}
+	set := func(ch *capgo.ChannelChange) { ch.RolloutPaused = &paused }
+	if paused {
+		return v.ask(title, title, lines, false, say, set)
+	}
+	return v.askForward(title, title, lines, say, set, nil)
 }
 
 func (v *channelView) disable() tea.Cmd {
@@ -433,10 +456,8 @@ func (v *channelView) toAll() tea.Cmd {
 		e.St.Text.Render(sprintf(e.S.PromoteFromTo, bundleName(e, from))) + " " + e.St.Muted.Render("→") + " " + e.St.Bold.Render(bundleName(e, target)),
 		e.St.Text.Render(sprintf(e.S.ToAllWhat, e.S.Bps(c.RolloutPercentageBps))), "", e.St.Muted.Render(sprintf(e.S.MoveUndo, bundleName(e, from))),
 	}
-	return v.ask(sprintf(e.S.PromoteTitle, bundleName(e, target), text.Clean(v.name)), e.S.HelpToAll, lines, true, sprintf(e.S.IsLive, bundleName(e, target), text.Clean(v.name)), func(ch *capgo.ChannelChange) {
-		ch.PromoteToStable = &on
-		e.Undo = &Undo{Channel: v.name, From: from, To: target, At: e.Now()}
-	})
+	return v.askForward(sprintf(e.S.PromoteTitle, bundleName(e, target), text.Clean(v.name)), e.S.HelpToAll, lines, sprintf(e.S.IsLive, bundleName(e, target), text.Clean(v.name)), func(ch *capgo.ChannelChange) { ch.PromoteToStable = &on },
+		func() { e.Undo = &Undo{Channel: c.Name, From: from, To: target, At: e.Now()} })
 }
 
 func (v *channelView) changeRule(r rule) tea.Cmd {
@@ -447,6 +468,21 @@ func (v *channelView) changeRule(r rule) tea.Cmd {
 // ask confirms a change of this channel and makes it. heavy changes of
 // production ask for its name.
 func (v *channelView) ask(title, verb string, lines []string, heavy bool, say string, set func(*capgo.ChannelChange)) tea.Cmd {
+	return v.askThen(title, verb, lines, heavy, say, set, nil)
+}
+
+// askForward is ask for what brings a bundle to more devices: a freeze makes it
+// ask for a reason first. after runs once it worked.
+func (v *channelView) askForward(title, verb string, lines []string, say string, set func(*capgo.ChannelChange), after func()) tea.Cmd {
+	return v.e.because(func(reason string) tea.Cmd {
+		return v.askThen(title, verb, append(v.e.reasonLine(reason), lines...), true, say, func(ch *capgo.ChannelChange) {
+			set(ch)
+			ch.Note = reason
+		}, after)
+	})
+}
+
+func (v *channelView) askThen(title, verb string, lines []string, heavy bool, say string, set func(*capgo.ChannelChange), after func()) tea.Cmd {
 	e := v.e
 	c, _ := e.channel(v.name)
 	d := widget.Confirm{Title: title, Verb: verb, Lines: lines}
@@ -458,7 +494,12 @@ func (v *channelView) ask(title, verb string, lines []string, heavy bool, say st
 			ch := e.changeOf(c)
 			set(&ch)
 			return e.Services.Registry.ChangeChannel(ctx, ch)
-		}, func() tea.Cmd { return refresh })
+		}, func() tea.Cmd {
+			if after != nil {
+				after()
+			}
+			return refresh
+		})
 	})
 }
 
@@ -474,6 +515,15 @@ func (v *channelView) Render(w, h int) string {
 	b := board{e: e}
 	head := b.card(c, false, w)
 	lines := widget.Lines(head)
+	plan := ""
+	if c.RolloutVersionInfo != nil { // else it stands in the card
+		plan = e.planLine(v.name, w-4)
+	}
+	for _, l := range []string{plan, e.frozenLine(w - 4)} {
+		if l != "" {
+			lines = append(lines, "  "+l)
+		}
+	}
 	rest := h - len(lines)
 	if w >= 110 {
 		side := min(60, w*9/20)

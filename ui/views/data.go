@@ -21,6 +21,7 @@ type Data struct {
 	Bundles    Resource[[]capgo.Bundle]
 	Keys       Resource[[]Key]
 	Unfinished Resource[[]Unfinished]
+	Schedule   Resource[Schedule]
 }
 
 // LoadAbout asks what the server is and can do.

@@ -106,7 +106,7 @@ func change(e *Env, c capgo.Change) string {
 	}
 	sentence := strings.TrimSpace(strings.ReplaceAll(verb, "%s", what))
 	switch {
-	case strings.HasSuffix(c.Action, ".settings"): // "public=true": what it is now says enough
+	case strings.HasSuffix(c.Action, ".settings") || c.Action == "channel.platform": // "public=true": what it is now says enough
 		if c.To != "" {
 			sentence += ": " + text.Clean(c.To)
 		}
@@ -129,6 +129,8 @@ func changeMark(e *Env, action string) (string, theme.Ink) {
 		return "▲", e.St.OK
 	case strings.HasSuffix(action, "pause"):
 		return "‖", e.St.Warn
+	case strings.HasPrefix(action, "schedule.") || strings.HasPrefix(action, "freeze."):
+		return "◷", e.St.Info
 	case strings.HasPrefix(action, "rollout."):
 		return "◔", e.St.Info
 	case strings.HasPrefix(action, "bundle."):

@@ -432,7 +432,7 @@ func (r *releaser) promotePanel(w, h int) string {
 	row := func(label, value string) { lines = append(lines, " "+field(e, label, value, col)) }
 	row(e.S.LiveLabel, e.St.Text.Render(bundleName(e, p.Live))+e.St.Muted.Render("  →  ")+e.St.OK.Render("● ")+e.St.Bold.Render(bundleName(e, p.Version)))
 	row(e.S.BundleLabel, e.St.Text.Render(e.S.One(int64(p.Files), e.S.OneFile, e.S.ManyFiles)+" · "+e.S.Bytes(p.Size))+e.St.Muted.Render(" · "+sprintf(e.S.SignedBy, shortKey(p.KeyID))))
-	row(e.S.DevicesLabel, e.St.Text.Render(r.reach(p.Channel)))
+	row(e.S.DevicesLabel, e.St.Text.Render(e.reach(p.Channel)))
 	if p.MinNative != "" {
 		if n, example := below(e.Data.Summary.Value.Fleet["version_build"], p.MinNative); n > 0 {
 			for i, l := range widget.Wrap(sprintf(e.S.CannotTake, e.S.Count(n), clean(example), clean(p.MinNative)), max(8, w-col-6)) {

@@ -51,6 +51,15 @@ type Registry interface {
 	// Events lists newest first.
 	Events(ctx context.Context, appID, deviceID string) ([]capgo.DeviceEvent, error)
 	Summary(ctx context.Context, appID string) (capgo.Summary, error)
+	// Plans lists what the server releases by itself; code unsupported when it does not.
+	Plans(ctx context.Context, appID string) ([]capgo.ReleasePlan, error)
+	// SetPlan replaces the channel's plan.
+	SetPlan(ctx context.Context, plan capgo.ReleasePlan) error
+	ClearPlan(ctx context.Context, appID, channel string) error
+	Freezes(ctx context.Context, appID string) (capgo.Freezes, error)
+	// SetFreeze replaces the freeze of its name.
+	SetFreeze(ctx context.Context, freeze capgo.Freeze) error
+	ClearFreeze(ctx context.Context, appID, name string) error
 }
 
 // Key is a key pair as the console shows it. The private half never comes here.
@@ -164,6 +173,8 @@ type Prepared struct {
 	// MinNative is the lowest native version that may take it; "" when there is none.
 	MinNative string
 	Diff      *Diff // against the live bundle; nil when Contents has to be asked
+	// Reason goes into the history with the promotion; in a freeze it needs one.
+	Reason string
 	// Proof says what each generation of the plugin did with the object.
 	Proof []Proof
 }

@@ -49,7 +49,8 @@ type Facts struct {
 	NativeVersion  string
 	Production     string // name of the channel that users are on; typed to confirm. "" means Channel
 	ServerURL      string
-	ConfigHasKey   bool // plugins.CapacitorUpdater.publicKey is set
+	Zone           string // name of this machine's time zone, "" when unknown
+	ConfigHasKey   bool   // plugins.CapacitorUpdater.publicKey is set
 	DefaultVersion string
 }
 

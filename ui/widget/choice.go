@@ -93,18 +93,23 @@ func (c *Choice) View(w, h int, st *theme.Styles, s *text.Strings) string {
 	shown := c.shown()
 	room := max(1, min(len(shown), h-len(body)-5))
 	from := max(0, min(c.cursor-room/2, len(shown)-room))
-	label := 0
+	label, notes := 0, 0 // columns; a label without a note has the whole line
 	for _, i := range shown {
-		label = max(label, Width(c.Items[i].Label))
+		if n := max(Width(c.Items[i].Note), Width(c.Items[i].Why)); n > 0 {
+			label, notes = max(label, Width(c.Items[i].Label)), max(notes, n)
+		}
 	}
-	label = min(label, inner/2)
+	label = min(label, max(inner/2, inner-4-notes))
 	for i := from; i < len(shown) && i < from+room; i++ {
 		it := c.Items[shown[i]]
 		note, ink := st.Muted.Render(it.Note), st.Text
 		if it.Why != "" {
 			note, ink = st.Warn.Render(it.Why), st.Muted
 		}
-		line := ink.Render(Pad(it.Label, label)) + "  " + note
+		line := ink.Render(it.Label)
+		if it.Note != "" || it.Why != "" {
+			line = ink.Render(Pad(it.Label, label)) + "  " + note
+		}
 		if i == c.cursor {
 			body = append(body, st.Selected(st.Accent.Render("▌")+" "+Pad(line, inner-2)))
 		} else {
