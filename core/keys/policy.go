@@ -151,13 +151,29 @@ var one = big.NewInt(1)
 // divisor finds any of them in a modulus.
 var smallPrimes = sync.OnceValue(func() *big.Int {
 	product := big.NewInt(1)
-	for n := int64(3); n < 4096; n += 2 {
-		if p := big.NewInt(n); p.ProbablyPrime(0) {
-			product.Mul(product, p)
-		}
+	for _, p := range primesBelow(4096) {
+		product.Mul(product, big.NewInt(p))
 	}
 	return product
 })
+
+// primesBelow gives the odd prime numbers below limit, by the sieve: a key is read
+// at the start of most commands, and a probabilistic test of each number takes
+// milliseconds.
+func primesBelow(limit int64) []int64 {
+	var primes []int64
+	composite := make([]bool, limit)
+	for n := int64(3); n < limit; n += 2 {
+		if composite[n] {
+			continue
+		}
+		primes = append(primes, n)
+		for multiple := n * n; multiple < limit; multiple += 2 * n {
+			composite[multiple] = true
+		}
+	}
+	return primes
+}
 
 // closePrimes tries Fermat's factoring for a few steps: enough for primes that
 // agree in their upper half, which is how known broken generators failed.
@@ -196,10 +212,7 @@ func rocaPrint(n *big.Int) bool {
 // rocaSubgroups gives, for each telling prime up to 167, the powers of 65537.
 var rocaSubgroups = sync.OnceValue(func() map[int64]map[int64]bool {
 	groups := map[int64]map[int64]bool{}
-	for p := int64(3); p <= 167; p += 2 {
-		if !big.NewInt(p).ProbablyPrime(0) {
-			continue
-		}
+	for _, p := range primesBelow(168) {
 		powers := map[int64]bool{}
 		for x := int64(1); !powers[x]; x = x * Exponent % p {
 			powers[x] = true
