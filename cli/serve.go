@@ -39,10 +39,16 @@ prints an admin token, once. SIGTERM lets running requests finish and stops.`,
 	f.StringSliceVar(&config.TrustedProxies, "trusted-proxy", nil, "address or network whose X-Forwarded-For is believed")
 	f.StringVar(&config.Certificate, "tls-cert", "", "PEM certificate; read again when it changes")
 	f.StringVar(&config.CertificateKey, "tls-key", "", "PEM key of the certificate")
+	f.StringSliceVar(&config.ACME.Domains, "acme-domain", nil, "get a certificate for this domain by ACME; may be repeated, and accepts the authority's terms")
+	f.StringVar(&config.ACME.Directory, "acme-dir", "", "ACME directory of the authority (default Let's Encrypt's)")
+	f.StringVar(&config.ACME.Email, "acme-email", "", "address that the authority may write to")
+	f.StringVar(&config.ACME.HTTP, "acme-http", "", "address for http-01 challenges, e.g. :80 (default tls-alpn-01 on --listen only)")
+	f.StringVar(&config.ACME.Roots, "acme-ca", "", "PEM file that a private authority's own https is trusted by")
 	f.StringVar(&config.Metrics, "metrics", "", "address for Prometheus metrics, e.g. 127.0.0.1:9187")
 	f.Int64Var(&config.MaxObject, "max-object", 0, "largest upload in bytes (default 1 GiB)")
 	f.StringVar(&logFormat, "log-format", logFormat, "text or json")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	cmd.MarkFlagsMutuallyExclusive("tls-cert", "acme-domain")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the real services that the storage tests run against:
+# Installs the real services that the tests of storage and server run against:
 #   versitygw        an S3 gateway (Apache-2.0), built with Go into FOLDER
+#   pebble           an ACME server (MPL-2.0), built with Go into FOLDER
 #   nginx, rclone    from the system's packages, with nginx's WebDAV module
 #   sshd             OpenSSH's SFTP server, from the system's packages
 # and, with --clouds, for azblob and, under the build tag gs, gs:
@@ -45,6 +46,7 @@ fi
 
 from_source github.com/versity/versitygw/cmd/versitygw@v1.8.0
 "$folder/versitygw" --version
+from_source github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
 if [ -n "$clouds" ]; then
 	from_source github.com/fsouza/fake-gcs-server@v1.56.1
 	if ! [ -x "$folder/azurite/node_modules/.bin/azurite-blob" ]; then

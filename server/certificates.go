@@ -4,10 +4,25 @@ import (
 	"crypto/tls"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"capstan/core/failure"
 )
+
+// shown remembers when the certificate ends that clients were shown last.
+type shown struct {
+	get     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	expires *atomic.Int64 // seconds since 1970
+}
+
+func (s shown) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	pair, err := s.get(hello)
+	if err == nil && pair.Leaf != nil && !isChallenge(hello) {
+		s.expires.Store(pair.Leaf.NotAfter.Unix())
+	}
+	return pair, err
+}
 
 // certificates reads a pair of PEM files again when they change, so that a
 // renewed certificate needs no restart.

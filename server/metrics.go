@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -25,11 +27,13 @@ type metrics struct {
 	withheld prometheus.Counter
 }
 
-func newMetrics(s *store.Store, l *limiter) *metrics {
+// newMetrics describes the metrics. expires is the end of the certificate that
+// was shown last, in seconds since 1970, or 0.
+func newMetrics(s *store.Store, l *limiter, expires func() int64) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_http_requests_total", Help: "Requests by part of the server and status."}, []string{"part", "status"}),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "capstan_http_request_seconds", Help: "Time to answer, by part of the server.",
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "capstan_http_request_duration_seconds", Help: "Time to answer, by part of the server.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30}}, []string{"part"}),
 		answers:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_update_answers_total", Help: "Answers to update checks of known apps, by reason."}, []string{"reason"}),
 		withheld: prometheus.NewCounter(prometheus.CounterOpts{Name: "capstan_bundles_withheld_total", Help: "Update checks that met a bundle which is not sealed or does not verify. Alarm on any."}),
@@ -37,6 +41,8 @@ func newMetrics(s *store.Store, l *limiter) *metrics {
 	m.registry.MustRegister(m.requests, m.took, m.answers, m.withheld, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_bundles_unverified", Help: "Bundles on channels that do not verify with their app's key. Alarm on any."}, func() float64 { return float64(s.Refused()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_polls_dropped_total", Help: "Update checks that were answered and not recorded."}, func() float64 { return float64(s.Dropped()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_devices", Help: "Devices that the server remembers, of all apps."}, func() float64 { return float64(s.KnownDevices()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_certificate_expiry_timestamp_seconds", Help: "End of the TLS certificate that was shown last; 0 without TLS."}, func() float64 { return float64(expires()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_limited_total", Help: "Requests over a bound of their address."}, func() float64 { return float64(l.hits.Load()) }),
 	)
 	return m
@@ -66,18 +72,26 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-// listen serves /metrics on an address of its own; stop ends it.
-func (m *metrics) listen(address string) (stop func(), err error) {
+// listenMetrics binds the address of the metrics; nil for none.
+func listenMetrics(address string) (net.Listener, error) {
 	if address == "" {
-		return func() {}, nil
+		return nil, nil
 	}
 	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, failure.Wrap(err, failure.Failed, "address_in_use", "listen for metrics", "choose another address with --metrics")
-	}
+	return listener, failure.Wrap(err, failure.Failed, "address_in_use", "listen for metrics", "choose another address with --metrics")
+}
+
+// serve answers for /metrics on a listener of its own; stop ends it.
+func (m *metrics) serve(listener net.Listener) (stop func()) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	return serveAside(listener, mux)
+}
+
+// serveAside runs a server beside the one for devices; stop ends it.
+func serveAside(listener net.Listener, h http.Handler) (stop func()) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ends with Close
 	return func() {
@@ -86,5 +100,5 @@ func (m *metrics) listen(address string) (stop func(), err error) {
 		_ = server.Shutdown(ctx)
 		_ = server.Close()
 		<-done
-	}, nil
+	}
 }

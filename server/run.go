@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme"
+
 	"capstan/core/failure"
 	"capstan/server/management"
 )
@@ -140,12 +142,11 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug),
 	}
 	listener := net.Listener(&capped{Listener: s.listener, free: make(chan struct{}, maxConns)})
-	if s.config.Certificate != "" {
-		certificates, err := loadCertificates(s.config.Certificate, s.config.CertificateKey)
-		if err != nil {
-			return err
-		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.get, NextProtos: []string{"h2", "http/1.1"}}
+	var err error
+	if server.TLSConfig, err = s.tlsConfig(); err != nil {
+		return err
+	}
+	if server.TLSConfig != nil {
 		listener = tls.NewListener(listener, server.TLSConfig)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -154,14 +155,18 @@ func (s *Server) Run(ctx context.Context) error {
 	defer others.Wait()
 	others.Go(func() { s.store.Maintain(background) })
 	others.Go(func() { s.store.Schedule(background) })
-	stopMetrics, err := s.metrics.listen(s.config.Metrics)
-	if err != nil {
-		return err
+	if s.aside.metrics != nil {
+		defer s.metrics.serve(s.aside.metrics)()
 	}
-	defer stopMetrics()
+	if s.aside.challenges != nil {
+		defer serveAside(s.aside.challenges, s.issuer.HTTPHandler(nil))()
+	}
 
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
+	if s.issuer != nil {
+		go s.issuer.obtain(background, s.noteCertificate) // its last question may outlive the server
+	}
 	select {
 	case err := <-failed:
 		stop()
@@ -179,6 +184,33 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	others.Wait()
 	return errors.Join(err, s.Close())
+}
+
+// tlsConfig is nil for a server that speaks plain HTTP.
+func (s *Server) tlsConfig() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	switch {
+	case s.issuer != nil:
+		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
+		c.GetCertificate = shown{s.issuer.GetCertificate, &s.expires}.certificate
+	case s.config.Certificate != "":
+		certificates, err := loadCertificates(s.config.Certificate, s.config.CertificateKey)
+		if err != nil {
+			return nil, err
+		}
+		c.GetCertificate = shown{certificates.get, &s.expires}.certificate
+	default:
+		return nil, nil
+	}
+	return c, nil
+}
+
+func (s *Server) noteCertificate(domain string, err error) {
+	if err != nil {
+		s.log.Error("no certificate", "domain", domain, "retry_after", acmeRetry, "error", err)
+		return
+	}
+	s.log.Info("certificate is there", "domain", domain)
 }
 
 // quiet keeps the net/http server's own lines, which name client addresses,

@@ -57,6 +57,8 @@ type Config struct {
 	// Certificate and CertificateKey are PEM files; both or neither. They are
 	// read again when they change.
 	Certificate, CertificateKey string
+	// ACME gets certificates by itself instead, when it has domains.
+	ACME ACME
 	// Metrics is the address of the Prometheus endpoint; "" is none.
 	Metrics string
 	// Version is announced by /capstan/v1/about.
@@ -74,6 +76,9 @@ type Server struct {
 	api      *management.API
 	listener net.Listener
 	metrics  *metrics
+	issuer   *issuer // nil without ACME
+	aside    asides
+	expires  atomic.Int64 // end of the certificate shown last, seconds since 1970
 	limits   *limiter
 	public   string
 	first    string
@@ -84,6 +89,9 @@ type Server struct {
 	ready    readiness
 	close    sync.Once
 }
+
+// asides are the addresses beside the one for devices; nil where there is none.
+type asides struct{ metrics, challenges net.Listener }
 
 // defaultMaxObject is the largest upload in bytes unless told otherwise.
 const defaultMaxObject = 1 << 30
@@ -154,8 +162,16 @@ func (s *Server) assemble() (err error) {
 			return failure.Wrap(err, failure.Failed, "address_in_use", "listen", "choose another address with --listen, or stop the program that has this one")
 		}
 	}
+	if s.aside.metrics, err = listenMetrics(c.Metrics); err != nil {
+		return err
+	}
+	if len(c.ACME.Domains) > 0 {
+		if err := s.assembleACME(); err != nil {
+			return err
+		}
+	}
 	s.public = s.publicURL()
-	s.metrics = newMetrics(s.store, s.limits)
+	s.metrics = newMetrics(s.store, s.limits, s.expires.Load)
 	s.devices = plugin.New(plugin.Config{
 		Apps: s.store, Devices: devices{s.store, s.metrics}, ObjectURL: s.objectURL, Log: c.Log,
 		Alarm: func(appID string, v *decide.Verdict) {
@@ -180,6 +196,18 @@ func (s *Server) assemble() (err error) {
 	return s.firstToken(ctx)
 }
 
+func (s *Server) assembleACME() (err error) {
+	c := s.config
+	if c.Certificate != "" {
+		return failure.New(failure.Usage, "certificate", "start server", "certificates come from files or from ACME, not from both", "leave out --tls-cert or --acme-domain")
+	}
+	if s.issuer, err = newIssuer(c.ACME, c.DataDir); err != nil || c.ACME.HTTP == "" {
+		return err
+	}
+	s.aside.challenges, err = net.Listen("tcp", c.ACME.HTTP)
+	return failure.Wrap(err, failure.Failed, "address_in_use", "listen for ACME challenges", "choose another address with --acme-http")
+}
+
 // devices counts what the plugin's handler tells the store.
 type devices struct {
 	*store.Store
@@ -199,10 +227,15 @@ func (s *Server) publicURL() string {
 		return ""
 	}
 	scheme := "http"
-	if s.config.Certificate != "" {
+	if s.config.Certificate != "" || s.issuer != nil {
 		scheme = "https"
 	}
 	host, port, _ := net.SplitHostPort(s.listener.Addr().String())
+	if s.issuer != nil {
+		if host = s.issuer.domains[0]; port == "443" {
+			return scheme + "://" + host
+		}
+	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
@@ -237,6 +270,14 @@ func (s *Server) Addr() net.Addr {
 	return s.listener.Addr()
 }
 
+// MetricsAddr is the bound address of the metrics; nil without Config.Metrics.
+func (s *Server) MetricsAddr() net.Addr {
+	if s.aside.metrics == nil {
+		return nil
+	}
+	return s.aside.metrics.Addr()
+}
+
 // Store gives the server's memory to a program that runs in the same process.
 func (s *Server) Store() *store.Store { return s.store }
 
@@ -247,8 +288,10 @@ func (s *Server) API() *management.API { return s.api }
 func (s *Server) Close() error {
 	var err error
 	s.close.Do(func() {
-		if s.listener != nil {
-			_ = s.listener.Close() // closed already after Run
+		for _, l := range []net.Listener{s.listener, s.aside.metrics, s.aside.challenges} {
+			if l != nil {
+				_ = l.Close() // closed already after Run
+			}
 		}
 		if s.store != nil {
 			err = s.store.Close()
