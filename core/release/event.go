@@ -96,7 +96,9 @@ type Result struct {
 	Device   *DeviceResult `json:"device,omitempty"`
 	// SecondDevice is the answer to a device with the second key.
 	SecondDevice *DeviceResult `json:"secondDevice,omitempty"`
-	Took         time.Duration `json:"-"` // tookMs in JSON
+	// Receipt proves the change in the server's ledger; nil where there is none.
+	Receipt *Receipt      `json:"receipt,omitempty"`
+	Took    time.Duration `json:"-"` // tookMs in JSON
 }
 
 // MarshalJSON writes durations in units that scripts know.

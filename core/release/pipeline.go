@@ -146,6 +146,7 @@ func (p *Pipeline) drive(ctx context.Context, j *journal, names []StageName, emi
 	}
 	result := r.result(began)
 	if r.finished() {
+		result.Receipt = r.receipt(ctx)
 		if !j.state.Ended {
 			if err := j.end(); err != nil {
 				return result, err

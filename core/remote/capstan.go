@@ -98,3 +98,16 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	}
 	return c.send(ctx, op, http.MethodDelete, "/capstan/v1/tokens/"+id, nil, struct{}{}, nil, true)
 }
+
+// Receipt proves that an entry of an app's history is in the server's ledger.
+// Codes entry_not_found, ledger_empty.
+func (c *Client) Receipt(ctx context.Context, appID string, entry int64) (capgo.Receipt, error) {
+	const op = "read the receipt"
+	var receipt capgo.Receipt
+	if err := c.needApp(ctx, capgo.CapHistory, op, appID); err != nil {
+		return receipt, err
+	}
+	err := c.get(ctx, op, "/capstan/v1/ledger/receipt", url.Values{"app_id": {appID}, "id": {strconv.FormatInt(entry, 10)}}, &receipt)
+	receipt.Entry = entry
+	return receipt, err
+}
