@@ -99,6 +99,10 @@ func (u *upload) fault(name string) error {
 	return nil
 }
 
+func errStall(host string) error {
+	return failure.Newf(failure.Unavailable, "remote_timeout", "store the object", "check the network, then repeat the command", "%s took no byte for %s", host, stall)
+}
+
 func errSource(err error) error {
 	return failure.Newf(failure.Failed, "source_unreadable", "store the object", "check the disk that holds the sealed bundle",
 		"the sealed bundle cannot be read: %s", transport.Clean(err.Error()))

@@ -29,6 +29,16 @@ type cloud struct {
 	prefix string // "" or ending in a slash
 	public string
 	status func(error) int // HTTP status of the client's error, 0 when there is none
+	// pieces sends large objects so that an upload can be continued; nil where
+	// the service cannot.
+	pieces pieces
+}
+
+// pieces is an upload that goes on after a kill. progress hears the bytes that
+// the service acknowledged.
+type pieces interface {
+	takes(key string, size int64) bool
+	send(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error
 }
 
 var _ Storage = (*cloud)(nil)
@@ -65,17 +75,21 @@ func (c *cloud) Put(ctx context.Context, name string, src io.ReaderAt, size int6
 		done.Existed = there
 		return done, err
 	}
-	watched, dog, stop := watch(ctx, stall)
-	defer stop()
-	body := newUpload(watched, src, size, sha256Hex, progress, dog)
-	err := c.write(watched, name, body)
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	progress(0)
+	var err error
+	if c.pieces != nil && c.pieces.takes(c.prefix+name, size) {
+		err = c.pieces.send(ctx, c.prefix+name, src, size, sha256Hex, progress)
+	} else {
+		err = c.write(ctx, name, src, size, sha256Hex, progress)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return Object{}, ctx.Err()
-	case body.fault(name) != nil:
-		return Object{}, body.fault(name)
-	case watched.Err() != nil:
-		return Object{}, failure.Newf(failure.Unavailable, "remote_timeout", "store the object", "check the network, then repeat the command", "%s took no byte for %s", c.host, stall)
+	case failure.CodeOf(err) == "hash_mismatch":
+		return Object{}, errHash(name)
 	case err != nil:
 		code := gcerrors.Code(err)
 		if status := c.status(err); code == gcerrors.FailedPrecondition || status == http.StatusConflict || status == http.StatusPreconditionFailed {
@@ -87,22 +101,30 @@ func (c *cloud) Put(ctx context.Context, name string, src io.ReaderAt, size int6
 		}
 		return Object{}, c.translate("store the object", name, err)
 	}
-	if progress != nil {
-		progress(size)
-	}
+	progress(size)
 	return done, nil
 }
 
 // write sends the bytes; the object appears when the last of them is taken. It
 // is Upload and not a Writer, because Azure's Writer can panic when it is
 // closed after a cancelled write.
-func (c *cloud) write(ctx context.Context, name string, body *upload) error {
-	ctx, abandon := context.WithCancel(ctx)
+func (c *cloud) write(ctx context.Context, name string, src io.ReaderAt, size int64, sum string, progress func(int64)) error {
+	watched, dog, stop := watch(ctx, stall)
+	defer stop()
+	body := newUpload(watched, src, size, sum, progress, dog)
+	sending, abandon := context.WithCancel(watched)
 	defer abandon()
-	return c.bucket.Upload(ctx, c.prefix+name, &abandoning{body, abandon}, &blob.WriterOptions{
+	err := c.bucket.Upload(sending, c.prefix+name, &abandoning{body, abandon}, &blob.WriterOptions{
 		BufferSize: cloudChunk, MaxConcurrency: partWorkers, IfNotExist: true,
-		ContentType: "application/zip", CacheControl: cacheForever, Metadata: map[string]string{cloudSum: body.want},
+		ContentType: "application/zip", CacheControl: cacheForever, Metadata: map[string]string{cloudSum: sum},
 	})
+	switch {
+	case body.fault(name) != nil:
+		return body.fault(name)
+	case watched.Err() != nil && ctx.Err() == nil:
+		return errStall(c.host)
+	}
+	return err
 }
 
 // abandoning cancels the upload before it passes on that the source is no good:

@@ -48,6 +48,7 @@ func openAzure(ctx context.Context, u *url.URL, public string, _ Credentials) (S
 		}
 	}
 	return &cloud{bucket: bucket, place: "azblob://" + u.Host + "/" + prefix, host: "Azure Blob Storage", prefix: prefix, public: public,
+		pieces: azureBlocks{client},
 		status: func(err error) int {
 			var answer *azcore.ResponseError
 			if errors.As(err, &answer) {

@@ -4,6 +4,7 @@ package storage_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
+	"capstan/core/failure"
 	"capstan/core/remote/storage"
 	"capstan/core/remote/storage/storagetest"
 	"capstan/internal/peers"
@@ -23,41 +25,89 @@ const (
 	azureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// TestAzure runs the suite on Azurite, which CAPSTAN_AZURITE names the folder of.
-func TestAzure(t *testing.T) {
+// azurite is a running Azurite, which CAPSTAN_AZURITE names the folder of.
+type azurite struct {
+	address    string
+	containers int
+}
+
+// newAzurite starts Azurite and points Azure's own variables at it.
+func newAzurite(t *testing.T) *azurite {
+	t.Helper()
 	const how = "scripts/install-peers.sh, and set CAPSTAN_AZURITE to the folder azurite in its folder"
 	folder := os.Getenv("CAPSTAN_AZURITE")
 	if folder == "" {
 		peers.Missing(t, "Azurite", how)
 	}
 	node := peers.Program(t, "node", "install Node.js 20 or later")
-	address := freeAddress(t)
-	_, port, _ := strings.Cut(address, ":")
+	a := &azurite{address: freeAddress(t)}
+	_, port, _ := strings.Cut(a.address, ":")
 	start(t, exec.Command(node, filepath.Join(folder, "node_modules/.bin/azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", port,
-		"--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"), address)
-	for name, value := range map[string]string{"AZURE_STORAGE_ACCOUNT": azureAccount, "AZURE_STORAGE_KEY": azureKey, "AZURE_STORAGE_DOMAIN": address,
+		"--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"), a.address)
+	for name, value := range map[string]string{"AZURE_STORAGE_ACCOUNT": azureAccount, "AZURE_STORAGE_KEY": azureKey, "AZURE_STORAGE_DOMAIN": a.address,
 		"AZURE_STORAGE_PROTOCOL": "http", "AZURE_STORAGE_IS_LOCAL_EMULATOR": "true"} {
 		t.Setenv(name, value)
 	}
+	return a
+}
+
+// container makes an empty container that anybody may read, and gives its name.
+func (a *azurite) container(t *testing.T) string {
+	t.Helper()
 	credential, err := container.NewSharedKeyCredential(azureAccount, azureKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	containers := 0
+	a.containers++
+	name := fmt.Sprintf("container-%d", a.containers)
+	c, err := container.NewClientWithSharedKeyCredential("http://"+a.address+"/"+azureAccount+"/"+name, credential, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := container.PublicAccessTypeBlob
+	if _, err := c.Create(t.Context(), &container.CreateOptions{Access: &public}); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestAzure runs the suite on Azurite.
+func TestAzure(t *testing.T) {
+	a := newAzurite(t)
 	storagetest.Run(t, storagetest.Target{Secret: azureKey, Fetches: true, Open: func(t *testing.T) storage.Storage {
-		containers++
-		name := fmt.Sprintf("container-%d", containers)
-		c, err := container.NewClientWithSharedKeyCredential("http://"+address+"/"+azureAccount+"/"+name, credential, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public := container.PublicAccessTypeBlob
-		if _, err := c.Create(t.Context(), &container.CreateOptions{Access: &public}); err != nil {
-			t.Fatal(err)
-		}
-		return open(t, "azblob://"+name+"/live", "", storage.Credentials{})
+		return open(t, "azblob://"+a.container(t)+"/live", "", storage.Credentials{})
 	}, Refused: func(t *testing.T) storage.Storage {
 		t.Setenv("AZURE_STORAGE_KEY", "bm90IHRoZSBrZXk=")
 		return open(t, "azblob://container-1", "", storage.Credentials{})
 	}})
+}
+
+// TestAzureKilled: an upload that is killed is continued with the blocks that
+// the service has.
+func TestAzureKilled(t *testing.T) {
+	a := newAzurite(t)
+	front, sent := counting(t, a.address, func(r *http.Request) string {
+		if r.Method != http.MethodPut || r.URL.Query().Get("comp") != "block" {
+			return ""
+		}
+		return r.URL.Query().Get("blockid")
+	})
+	t.Setenv("AZURE_STORAGE_DOMAIN", front)
+	killUploads(t, func(t *testing.T) string { return "azblob://" + a.container(t) + "/live" }, sent)
+}
+
+// TestAzureChangedSource: bytes that change between their hash and their
+// sending make no object.
+func TestAzureChangedSource(t *testing.T) {
+	a := newAzurite(t)
+	s := open(t, "azblob://"+a.container(t), "", storage.Credentials{})
+	content := storagetest.Bytes(20<<20, 41)
+	source := &changing{content: content, seen: map[int64]bool{}}
+	_, err := s.Put(t.Context(), "a.zip", source, int64(len(content)), storagetest.Sum(content), nil)
+	if failure.CodeOf(err) != "hash_mismatch" {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.Stat(t.Context(), "a.zip"); failure.CodeOf(err) != "object_not_found" {
+		t.Errorf("there is an object: %v", err)
+	}
 }

@@ -494,7 +494,7 @@ func (s *s3) sendPart(ctx context.Context, name, upload string, src io.ReaderAt,
 	case body.broken() != nil:
 		return "", errSource(body.broken())
 	case watched.Err() != nil:
-		return "", failure.Newf(failure.Unavailable, "remote_timeout", "store the object", "check the network, then repeat the command", "%s took no byte for %s", s.host, stall)
+		return "", errStall(s.host)
 	}
 	return "", err
 }

@@ -52,8 +52,21 @@ func uploadUntilKilled(rawURL, path string) error {
 // sent twice is at most one part for each worker.
 func TestS3Killed(t *testing.T) {
 	g := newGateway(t)
-	const parts, partSize, workers = 10, 8 << 20, 4
-	content := storagetest.Bytes(parts*partSize, 40)
+	killUploads(t, func(t *testing.T) string {
+		return "s3://" + g.bucket(t) + "?endpoint=" + url.QueryEscape(g.proxy.URL)
+	}, func() map[string]int {
+		g.settle()
+		return g.takePuts()
+	})
+}
+
+// killUploads kills uploads of ten pieces at 30, 60 and 90 % and continues them.
+// place gives the URL of an empty storage, take how often each piece was sent
+// since the last call.
+func killUploads(t *testing.T, place func(*testing.T) string, take func() map[string]int) {
+	t.Helper()
+	const pieces, pieceSize, workers = 10, 8 << 20, 4
+	content := storagetest.Bytes(pieces*pieceSize, 40)
 	path := filepath.Join(t.TempDir(), "sealed")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
@@ -64,8 +77,8 @@ func TestS3Killed(t *testing.T) {
 	}
 	for _, percent := range []int{30, 60, 90} {
 		t.Run(strconv.Itoa(percent), func(t *testing.T) {
-			rawURL := "s3://" + g.bucket(t) + "?endpoint=" + url.QueryEscape(g.proxy.URL)
-			g.takePuts()
+			rawURL := place(t)
+			take()
 			child := exec.Command(self)
 			child.Stderr = os.Stderr
 			child.Env = append(os.Environ(), uploadTo+"="+rawURL, uploadFile+"="+path)
@@ -85,23 +98,22 @@ func TestS3Killed(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = child.Wait()
-			g.settle()
-			first := g.takePuts()
+			first := take()
 
 			s := open(t, rawURL, "", s3Credentials)
 			sum := storagetest.Sum(content)
 			if object, err := s.Put(t.Context(), sum+".zip", bytes.NewReader(content), int64(len(content)), sum, nil); err != nil || object.Existed {
 				t.Fatalf("%+v, %v", object, err)
 			}
-			second, twice := g.takePuts(), 0
-			for part := range second {
-				if first[part] > 0 {
+			second, twice := take(), 0
+			for piece := range second {
+				if first[piece] > 0 {
 					twice++
 				}
 			}
-			t.Logf("%d parts were begun before the kill and %d sent after it, %d of them again, of %d", len(first), len(second), twice, parts)
-			if twice > workers || len(second) > parts-parts*percent/100+workers {
-				t.Errorf("%d parts were sent again and %d in all", twice, len(second))
+			t.Logf("%d pieces were begun before the kill and %d sent after it, %d of them again, of %d", len(first), len(second), twice, pieces)
+			if len(first) == 0 || twice > workers || len(second) > pieces-pieces*percent/100+workers {
+				t.Errorf("%d pieces were sent again and %d in all", twice, len(second))
 			}
 			r, err := s.Get(t.Context(), sum+".zip", 0, -1)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,4 +73,45 @@ func failing(t *testing.T, address string) (string, *atomic.Int64) {
 	}))
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String(), fails
+}
+
+// counting puts a proxy before a service that counts requests by the name that
+// piece gives them, "" for none. sent gives the counts since its last call, once
+// nothing of a client that died is under way any more.
+func counting(t *testing.T, address string, piece func(*http.Request) string) (front string, sent func() map[string]int) {
+	t.Helper()
+	var mu sync.Mutex
+	counts, total := map[string]int{}, 0
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: address})
+	}, ErrorHandler: func(http.ResponseWriter, *http.Request, error) {}} // cancelled uploads
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name := piece(r); name != "" {
+			mu.Lock()
+			counts[name]++
+			total++
+			mu.Unlock()
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	seen := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return total
+	}
+	return server.Listener.Addr().String(), func() map[string]int {
+		for range 50 {
+			before := seen()
+			time.Sleep(10 * time.Millisecond)
+			if seen() == before {
+				break
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all := counts
+		counts = map[string]int{}
+		return all
+	}
 }
