@@ -58,12 +58,23 @@ func Check(ctx context.Context, s Storage, prefix string, client *http.Client) [
 	other := append([]byte{^content[0]}, content[1:]...)
 	otherDigest := sha256.Sum256(other)
 	if _, err := s.Put(ctx, name, bytes.NewReader(other), int64(len(other)), hex.EncodeToString(otherDigest[:]), nil); err == nil {
-		add("warn", "overwrites", "capstan never does, but another program with these credentials can", "the storage lets an object be overwritten")
+		add("block", "overwrites", "", "the storage lets an object be overwritten")
 	}
 	if strings.HasPrefix(s.PublicURL(name), "http") {
 		findings = append(findings, Verify(ctx, client, s.PublicURL(name), int64(len(content)), sum)...)
 	} else {
 		add("block", "no_public_url", "set public_url to where a web server publishes the storage", "devices have no address to download from")
+	}
+	if c, ok := s.(conditional); ok {
+		switch took, err := c.overwrites(ctx, name, other, hex.EncodeToString(otherDigest[:])); {
+		case err != nil:
+			add("warn", "condition_unknown", failure.HintOf(err), "whether the service refuses to overwrite could not be told: %v", err)
+		case took:
+			add("warn", "condition_ignored", "a release stays safe, because its object's name carries the hash of its content; other programs with these credentials can change what devices download",
+				"the service ignores conditional writes: it overwrites an object although the request says that there must be none")
+		default:
+			add("ok", "conditional_writes", "", "the service itself refuses to overwrite")
+		}
 	}
 	if err := s.Delete(ctx, name); err != nil {
 		add("warn", "no_delete", failure.HintOf(err), "the test object stays, because deleting failed: %v", err)
@@ -72,6 +83,18 @@ func Check(ctx context.Context, s Storage, prefix string, client *http.Client) [
 	}
 	return findings
 }
+
+// conditional is a driver that leaves it to its service not to overwrite.
+type conditional interface {
+	// overwrites writes without looking first, under the condition that there is
+	// no object of this name, and reports whether the service took it.
+	overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error)
+}
+
+var (
+	_ conditional = (*s3)(nil)
+	_ conditional = (*httpPut)(nil)
+)
 
 // Verify downloads an object from its public URL as a device does, without any
 // credentials, and says what a device would stumble over: redirects, login

@@ -5,11 +5,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"capstan/core/failure"
+	"capstan/core/remote"
 	"capstan/core/remote/storage"
 	"capstan/core/remote/storage/storagetest"
 )
@@ -92,5 +95,73 @@ func TestVerify(t *testing.T) {
 	}
 	if got := codes(storage.Verify(t.Context(), nil, "http://updates.invalid/x", 5000, storagetest.Sum(content))); got != "block cleartext, block public_unreachable" {
 		t.Errorf("an unknown host gives %s", got)
+	}
+}
+
+// TestConditionalWrites: a service that overwrites in spite of the condition is
+// named, and one that keeps to it too.
+func TestConditionalWrites(t *testing.T) {
+	for name, test := range map[string]struct {
+		open func(t *testing.T) storage.Storage
+		want string
+	}{
+		"versitygw": {func(t *testing.T) storage.Storage { g := newGateway(t); return g.open(t, g.bucket(t)) }, "ok conditional_writes"},
+		"nginx": {func(t *testing.T) storage.Storage {
+			address, _ := newNginx(t)
+			return open(t, "http+put://"+address, "", storage.Credentials{Token: remote.NewToken(token), Pause: noPause})
+		}, "warn condition_ignored"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := test.open(t)
+			got := codes(storage.Check(t.Context(), s, storagetest.AppID, nil))
+			if want := "ok write, warn cleartext, ok public_read, ok ranges, " + test.want + ", ok delete"; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// TestHalfWrittenFiles: what a killed upload leaves in a folder is found and
+// dropped, and nothing else.
+func TestHalfWrittenFiles(t *testing.T) {
+	sshd := newSSH(t)
+	if err := os.MkdirAll(filepath.Join(sshd.dir, "app"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, "app"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		s         storage.Storage
+		dir, left string
+	}{
+		{open(t, "file://"+filepath.ToSlash(folder), "", storage.Credentials{}), folder, "app/x.zip.1234567890123456789.tmp"},
+		{sshd.open(t, ""), sshd.dir, "app/.capstan-0123456789abcdef.part"},
+	} {
+		for _, name := range []string{test.left, "app/whole.zip"} {
+			if err := os.WriteFile(filepath.Join(test.dir, name), []byte("half"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cleaner := test.s.(storage.Cleaner)
+		left, err := cleaner.Leftovers(t.Context())
+		if err != nil || len(left) != 1 || left[0].Name != test.left || left[0].Size != 4 || left[0].Started.IsZero() {
+			t.Fatalf("%s: %+v %v", test.s, left, err)
+		}
+		if err := cleaner.Discard(t.Context(), storage.Leftover{Name: "app/whole.zip"}); failure.CodeOf(err) != "object_not_found" {
+			t.Errorf("a whole object is dropped: %v", err)
+		}
+		for range 2 {
+			if err := cleaner.Discard(t.Context(), left[0]); err != nil {
+				t.Error(err)
+			}
+		}
+		if left, err := cleaner.Leftovers(t.Context()); err != nil || len(left) != 0 {
+			t.Errorf("%+v %v", left, err)
+		}
+		if o, err := test.s.Stat(t.Context(), "app/whole.zip"); err != nil || o.Size != 4 {
+			t.Errorf("%+v %v", o, err)
+		}
 	}
 }

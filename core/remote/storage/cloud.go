@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -41,7 +42,10 @@ type pieces interface {
 	send(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error
 }
 
-var _ Storage = (*cloud)(nil)
+var (
+	_ Storage     = (*cloud)(nil)
+	_ conditional = (*cloud)(nil)
+)
 
 const (
 	// cloudSum is the object's metadata that holds the SHA-256 of its content:
@@ -165,6 +169,15 @@ func (c *cloud) same(ctx context.Context, name string, size int64, sha256Hex str
 		return false, errExists(name)
 	}
 	return true, nil
+}
+
+// overwrites tries the condition alone.
+func (c *cloud) overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error) {
+	err := c.write(ctx, name, bytes.NewReader(content), int64(len(content)), sha256Hex, nil)
+	if status := c.status(err); gcerrors.Code(err) == gcerrors.FailedPrecondition || status == http.StatusConflict || status == http.StatusPreconditionFailed {
+		return false, nil
+	}
+	return err == nil, c.translate("try to overwrite the object", name, err)
 }
 
 func (c *cloud) Stat(ctx context.Context, name string) (Object, error) {

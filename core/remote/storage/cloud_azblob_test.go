@@ -111,3 +111,12 @@ func TestAzureChangedSource(t *testing.T) {
 		t.Errorf("there is an object: %v", err)
 	}
 }
+
+// TestAzureKeepsConditions: the service itself refuses to overwrite.
+func TestAzureKeepsConditions(t *testing.T) {
+	a := newAzurite(t)
+	s := open(t, "azblob://"+a.container(t), "", storage.Credentials{})
+	if got := codes(storage.Check(t.Context(), s, storagetest.AppID, nil)); got != "ok write, warn cleartext, ok public_read, ok ranges, ok conditional_writes, ok delete" {
+		t.Error(got)
+	}
+}

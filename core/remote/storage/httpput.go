@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"iter"
@@ -145,6 +146,21 @@ func (h *httpPut) Put(ctx context.Context, name string, src io.ReaderAt, size in
 		progress(size)
 	}
 	return object, nil
+}
+
+// overwrites tries the condition alone.
+func (h *httpPut) overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error) {
+	header := h.header(name, sha256Hex, int64(len(content)))
+	header.Set("If-None-Match", "*")
+	_, err := h.caller.Do(ctx, transport.Call{
+		Op: "try to overwrite the object", Method: http.MethodPut, Path: "/" + name, Header: header, Size: int64(len(content)), Idempotent: true,
+		Body: func() (io.Reader, error) { return bytes.NewReader(content), nil },
+	})
+	// 412, and what Artifactory and Nexus answer where writing again is forbidden.
+	if f, ok := failure.Find(err); ok && (f.Class == failure.Conflict || f.Class == failure.Usage || f.Class == failure.NotAuthorised) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // same reads what is there and compares.

@@ -286,6 +286,19 @@ func (s *s3) putWhole(ctx context.Context, name string, src io.ReaderAt, size in
 	return err
 }
 
+// overwrites tries the condition alone. A service that does not know it is
+// written to without one, and overwrites.
+func (s *s3) overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error) {
+	_, err := s.core.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(content), int64(len(content)), "", sha256Hex, s.options(sha256Hex))
+	switch minio.ToErrorResponse(err).Code {
+	case "PreconditionFailed", "ConditionalRequestConflict":
+		return false, nil
+	case "NotImplemented":
+		return true, nil
+	}
+	return err == nil, s.translate("try to overwrite the object", name, err)
+}
+
 // readPart fills b from src; a source that is too short has changed.
 func readPart(src io.ReaderAt, b []byte, offset int64, name string) error {
 	n, err := src.ReadAt(b, offset)
