@@ -28,7 +28,9 @@ type desk struct {
 	channels []capgo.Channel
 	bundles  []capgo.Bundle
 	history  []capgo.Change
+	log      []string // what the server said since
 	devices  []capgo.Device
+	hidden   []capgo.Device // that no page of the list has
 	summary  capgo.Summary
 	open     []views.Unfinished
 	plans    []capgo.ReleasePlan
@@ -313,6 +315,11 @@ func (d *desk) Device(ctx context.Context, _, id string) (capgo.Device, error) {
 		}
 	}
 	return capgo.Device{}, failure.Newf(failure.NotFound, "device_not_found", "find the device", "ask the user for the id that the app shows", "no device %q", id)
+}
+func (d *desk) DevicesNamed(ctx context.Context, _, customID string) ([]capgo.Device, error) {
+	return get(ctx, d, func() []capgo.Device {
+		return slices.DeleteFunc(slices.Clone(d.hidden), func(one capgo.Device) bool { return one.CustomID != customID })
+	})
 }
 func (d *desk) setOverride(ctx context.Context, id, channel string) error {
 	_, err := get(ctx, d, func() bool {
@@ -635,8 +642,14 @@ func (d *desk) Status(ctx context.Context) (views.ServerStatus, error) {
 			public = "http://127.0.0.1:8087"
 		}
 		return views.ServerStatus{Version: "0.3.0", Address: "http://127.0.0.1:8087", PublicURL: public, LocalOnly: d.local, DataDir: "/home/maria/.local/share/capstan/server", Started: d.began.Add(-3 * time.Hour), Requests: rps, Total: 48_211, Devices: 12_480,
-			Log: []string{"10:31:58 POST /updates 200 0.8 ms up_to_date", "10:31:58 POST /updates 200 0.7 ms offered 2.5.0", "10:31:59 GET /files/com.example.notes/2.5.0 206 3.2 MiB", "10:32:01 POST /stats 200 set 2.5.0"}}
+			Log: d.tail("10:31:58 POST /updates 200 0.8 ms up_to_date", "10:31:58 POST /updates 200 0.7 ms offered 2.5.0", "10:31:59 GET /files/com.example.notes/2.5.0 206 3.2 MiB", "10:32:01 POST /stats 200 set 2.5.0")}
 	})
+}
+
+// tail is the end of the server's log, as much as a server keeps.
+func (d *desk) tail(first ...string) []string {
+	all := append(first, d.log...)
+	return slices.Clone(all[max(0, len(all)-200):])
 }
 
 type memoryPreferences struct{ s views.Settings }

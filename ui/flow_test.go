@@ -3,6 +3,7 @@ package ui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -275,7 +276,79 @@ func TestSupportJourney(t *testing.T) {
 		term.Type("00000000-none")
 		term.Press("enter")
 		term.Wait(time.Second)
-		term.Has("no device", "ask the user for the id")
+		term.Has("no device has the id or custom id 00000000-none")
+	})
+}
+
+// A customer beyond the list is found by the custom id, also with two devices.
+func TestDeviceBeyondTheList(t *testing.T) {
+	drive(t, func() *desk {
+		d := busyDesk()
+		for i, id := range []string{"00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"} {
+			d.hidden = append(d.hidden, capgo.Device{DeviceID: id, AppID: app, CustomID: "far away", Platform: []string{"ios", "android"}[i], VersionName: "2.4.3", VersionBuild: "2.1.0", UpdatedAt: d.began})
+		}
+		return d
+	}, func(o *Options, _ *desk) { o.Start = views.ScreenDevices }, func(term *tuitest.Terminal, d *desk) {
+		term.Press("/")
+		term.Type("far away")
+		term.Has("0 of 240", "Enter asks the server for that id or")
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("Which device of far away?", "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b")
+		term.Press("down", "enter")
+		term.Wait(time.Second)
+		term.Has("This Android device runs 2.4.3")
+	})
+}
+
+// The log follows, stands still, is searched, and has the whole screen.
+func TestLogIsWatched(t *testing.T) {
+	drive(t, busyDesk, func(o *Options, _ *desk) { o.Start = views.ScreenServer }, func(term *tuitest.Terminal, d *desk) {
+		say := func(lines ...string) {
+			d.mu.Lock()
+			d.log = append(d.log, lines...)
+			d.mu.Unlock()
+			term.Wait(2 * time.Second)
+		}
+		term.Has("● follows", "10:32:01 POST /stats 200 set 2.5.0")
+		say("10:32:02 ERROR disk is full " + strings.Repeat("and what follows is long ", 6) + "to its end")
+		term.Has("10:32:02 ERROR disk is full")
+		term.HasNot("to its end")
+		term.Press("l")
+		term.Has("Log · 5 lines", "to its end")
+		tuitest.Golden(t, "log.txt", term.Screen())
+		term.Press("p")
+		say("10:32:03 INFO one", "10:32:04 INFO two")
+		term.Has("‖ paused · 2 new below")
+		term.HasNot("INFO two")
+		term.Press("down")
+		term.Has("INFO one")
+		term.Press("p")
+		term.Has("● follows", "INFO two")
+		term.Press("/")
+		term.Type("post")
+		term.Has("3 of 7")
+		term.Press("enter")
+		term.HasNot("INFO two", "disk is full")
+		say("10:32:05 POST /updates 200 offered 2.5.0")
+		term.Has("10:32:05 POST")
+		term.Press("esc")
+		term.Has("INFO two")
+		for i := range 300 {
+			d.mu.Lock()
+			d.log = append(d.log, fmt.Sprintf("10:33:00 INFO line %d", i))
+			d.mu.Unlock()
+			if i%100 == 99 {
+				term.Wait(2 * time.Second)
+			}
+		}
+		term.Has("Log · 308 lines", "INFO line 299")
+		term.Press("g")
+		term.Has("10:31:58 POST /updates 200 0.8 ms up_to_date", "‖ paused")
+		term.Press("G")
+		term.Has("● follows", "INFO line 299")
+		term.Press("esc")
+		term.Has("Address")
 	})
 }
 

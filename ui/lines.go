@@ -345,9 +345,21 @@ func (l *lines) device(ctx context.Context) error {
 	if err != nil || id == "" {
 		return err
 	}
-	d, err := e.Services.Registry.Device(ctx, e.Facts.AppID, strings.ToLower(id))
+	found, err := e.Find(id)(ctx)
 	if err != nil {
 		return err
+	}
+	d := found[0]
+	if len(found) > 1 {
+		var items []string
+		for _, one := range found {
+			items = append(items, text.Clean(one.DeviceID)+", "+text.Clean(one.Platform)+", "+l.bundle(one.VersionName))
+		}
+		at, err := l.pick(fmt.Sprintf(s.WhichDevice, text.Clean(d.CustomID)), items)
+		if err != nil {
+			return err
+		}
+		d = found[at]
 	}
 	x, err := e.Services.Registry.Explain(ctx, views.RequestOf(d))
 	if err != nil {

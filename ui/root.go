@@ -281,7 +281,11 @@ func (r *root) second() tea.Cmd {
 	if r.lastRead.IsZero() {
 		r.lastRead = now
 	}
-	if now.Sub(r.lastRead) < refreshEvery || r.e.Loads > 0 || r.covered() {
+	every := refreshEvery
+	if live, ok := r.view().(interface{ Live() bool }); ok && live.Live() {
+		every = time.Second
+	}
+	if now.Sub(r.lastRead) < every || r.e.Loads > 0 || r.covered() {
 		return nil
 	}
 	r.lastRead = now

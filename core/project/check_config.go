@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"capstan/core/bundle"
+	protocol "capstan/core/capgo"
 	"capstan/core/failure"
 
 	"github.com/Masterminds/semver/v3"
@@ -176,9 +177,6 @@ func loosen(version string) string {
 	return leadingZeros().ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(version), "v"), "$1$2")
 }
 
-// enforcing is the first plugin version that enforces signatures.
-var enforcing = semver.New(8, 51, 23, "", "")
-
 // checkPlugin: is the plugin there, and which bundles does it take?
 func checkPlugin(_ context.Context, p *Project) []Finding {
 	if p.PluginVersion == "" {
@@ -207,9 +205,9 @@ func checkPlugin(_ context.Context, p *Project) []Finding {
 		found = append(found, Finding{Code: "plugin_old_checksum", Level: Warn,
 			Text: "plugin " + p.PluginVersion + " wants the older form of the signed checksum", Hint: "capstan registers both forms; other tools must be told. Update to " + newestFor(p.CapacitorMajor)})
 	}
-	if p.PublicKey != "" && v.LessThan(enforcing) && len(found) == 0 {
+	if p.PublicKey != "" && !protocol.EnforcesSignatures(p.PluginVersion) && len(found) == 0 {
 		found = append(found, Finding{Code: "plugin_not_enforcing", Level: Warn,
-			Text: "plugin " + p.PluginVersion + " is installed; signatures are enforced from 8.51.23", Hint: "npm install " + PluginName + "@8.51.23"})
+			Text: "plugin " + p.PluginVersion + " is installed; signatures are enforced from " + protocol.EnforcesFrom, Hint: "npm install " + PluginName + "@8.51.23"})
 	}
 	if p.CapacitorMajor >= 5 && v.Major() < 9 && int(v.Major()) != p.CapacitorMajor {
 		found = append(found, Finding{Code: "plugin_major_differs", Level: Warn,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"capstan/core/capgo"
@@ -115,6 +116,21 @@ func (c *Client) Device(ctx context.Context, appID, deviceID string) (capgo.Devi
 			"%s has no device %s", transport.Clean(appID), transport.Clean(deviceID))
 	}
 	return rows[0], nil
+}
+
+// DevicesNamed lists the devices whose app gave them this custom id, the last
+// seen first, at most a page of them; none is no error. A server that does not
+// filter by it gives those of its first page.
+func (c *Client) DevicesNamed(ctx context.Context, appID, customID string) ([]capgo.Device, error) {
+	const op = "find the device"
+	if err := required(op, "app_id", appID, "custom_id", customID); err != nil {
+		return nil, err
+	}
+	var page capgo.DevicePage
+	if err := c.get(ctx, op, "/device", url.Values{"app_id": {appID}, "custom_id": {customID}}, (*devicePage)(&page)); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(page.Data, func(d capgo.Device) bool { return d.CustomID != customID }), nil
 }
 
 // SetOverride pins a device to a channel, whatever its app asks for.

@@ -29,7 +29,7 @@ func TestConformanceCapstan(t *testing.T) {
 		See: func(t *testing.T, c *remote.Client, appID string, d capgo.Device) {
 			s := servers[c]
 			body, err := json.Marshal(capgo.UpdateRequest{AppID: appID, DeviceID: d.DeviceID, Platform: d.Platform, PluginVersion: d.PluginVersion,
-				VersionName: d.VersionName, VersionBuild: d.VersionBuild, VersionOS: d.VersionOS, IsProd: d.IsProd})
+				VersionName: d.VersionName, VersionBuild: d.VersionBuild, VersionOS: d.VersionOS, IsProd: d.IsProd, CustomID: d.CustomID})
 			if err != nil {
 				t.Fatal(err)
 			}

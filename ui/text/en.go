@@ -195,6 +195,9 @@ var english = Strings{
 	HelpPlan:          "schedule",
 	HelpFreeze:        "freezes",
 	HelpSet:           "set",
+	HelpLog:           "whole log",
+	HelpFollow:        "follow",
+	HelpHalt:          "pause",
 
 	// Keys in the help screen and the palette
 	LongOpenChannel:   "Open the channel",
@@ -227,7 +230,7 @@ var english = Strings{
 	LongDetail:        "Show or hide the details",
 	LongSort:          "Sort by the next column",
 	LongWhy:           "What this device would be answered, and why",
-	LongLookUp:        "Ask the server for the device with this id",
+	LongLookUp:        "Ask the server for the device with this id or custom id",
 	LongForce:         "Force this device onto a channel",
 	LongClear:         "Let the device choose its channel again",
 	LongNewKey:        "Create a signing key pair",
@@ -253,6 +256,8 @@ var english = Strings{
 	LongToKeys:        "Go to the keys",
 	LongPlan:          "Let the server release a version at a time, or step by step",
 	LongFreeze:        "Times in which nothing may be released",
+	LongLog:           "The log on the whole screen, or the overview again",
+	LongFollow:        "Stop at what is shown, or follow the log again",
 
 	// What was copied
 	WhatVersion:   "version",
@@ -289,6 +294,7 @@ var english = Strings{
 	WhyOneBundle:     "there is no other bundle to compare with",
 	WhyNoCare:        "not possible with these keys",
 	WhyNoSchedule:    "this server does not plan releases",
+	WhyNoLog:         "the log is on the server’s machine",
 
 	// Board
 	Adoption:           "adoption",
@@ -572,7 +578,7 @@ var english = Strings{
 	// Devices
 	NoDevices:        "No devices yet",
 	NoDevicesHow:     "A device appears here when it asks for an update the first time.",
-	NoDeviceMatches:  "No device here matches “%s”. Enter asks the server for that id.",
+	NoDeviceMatches:  "No device here matches “%s”. Enter asks the server for that id or custom id.",
 	ReadingOn:        "reading on…",
 	NotAll:           "there are more; search for an id to find the others",
 	NativeAndPlugin:  "native %s · plugin %s",
@@ -596,6 +602,8 @@ var english = Strings{
 	ClearWhat:        "It leaves %s and finds its channel by itself again.",
 	Cleared:          "override removed",
 	ForceUndo:        "Only this device changes; X takes it back.",
+	NoDeviceNamed:    "no device has the id or custom id %s",
+	WhichDevice:      "Which device of %s?",
 
 	// Fleet
 	NoFleet:        "No device has asked yet",
@@ -695,6 +703,11 @@ var english = Strings{
 	LocalOnlyNote: "Only this machine reaches it: simulators do, phones do not.",
 	LocalOnlyHow:  "For phones: capstan serve --public-url https://…",
 	KnownDevices:  "%s known",
+	LogFollows:    "follows",
+	LogHalted:     "paused",
+	LogNew:        "%s new below",
+	LogLine:       "%s line",
+	LogLines:      "%s lines",
 
 	// Settings
 	LooksTitle:    "Looks",

@@ -195,6 +195,9 @@ var spanish = Strings{
 	HelpPlan:          "programar",
 	HelpFreeze:        "congelar",
 	HelpSet:           "fijar",
+	HelpLog:           "todo el registro",
+	HelpFollow:        "seguir",
+	HelpHalt:          "pausar",
 
 	// Keys in the help screen and the palette
 	LongOpenChannel:   "Abrir el canal",
@@ -227,7 +230,7 @@ var spanish = Strings{
 	LongDetail:        "Mostrar u ocultar los detalles",
 	LongSort:          "Ordenar por la columna siguiente",
 	LongWhy:           "Qué respuesta recibiría este dispositivo y por qué",
-	LongLookUp:        "Pedir al servidor el dispositivo con este id",
+	LongLookUp:        "Pedir al servidor el dispositivo con este id o id propio",
 	LongForce:         "Forzar este dispositivo a un canal",
 	LongClear:         "Dejar que el dispositivo vuelva a elegir su canal",
 	LongNewKey:        "Crear un par de claves de firma",
@@ -253,6 +256,8 @@ var spanish = Strings{
 	LongToKeys:        "Ir a las claves",
 	LongPlan:          "Que el servidor publique a una hora, o paso a paso",
 	LongFreeze:        "Tiempos en los que no se publica nada",
+	LongLog:           "El registro a toda pantalla, o el resumen",
+	LongFollow:        "Parar en lo que se ve, o seguir el registro",
 
 	// What was copied
 	WhatVersion:   "versión",
@@ -289,6 +294,7 @@ var spanish = Strings{
 	WhyOneBundle:     "no hay otro bundle con el que comparar",
 	WhyNoCare:        "no es posible con estas claves",
 	WhyNoSchedule:    "este servidor no programa publicaciones",
+	WhyNoLog:         "el registro está en la máquina del servidor",
 
 	// Board
 	Adoption:           "adopción",
@@ -572,7 +578,7 @@ var spanish = Strings{
 	// Devices
 	NoDevices:        "Aún no hay dispositivos",
 	NoDevicesHow:     "Un dispositivo aparece aquí cuando consulta por primera vez.",
-	NoDeviceMatches:  "Ningún dispositivo coincide con «%s». Intro pide ese id al servidor.",
+	NoDeviceMatches:  "Ningún dispositivo coincide con «%s». Intro lo pide al servidor como id o id propio.",
 	ReadingOn:        "leyendo más…",
 	NotAll:           "hay más; busque un id para encontrar los demás",
 	NativeAndPlugin:  "nativo %s · plugin %s",
@@ -596,6 +602,8 @@ var spanish = Strings{
 	ClearWhat:        "Deja %s y vuelve a encontrar su canal.",
 	Cleared:          "forzado retirado",
 	ForceUndo:        "Solo cambia este dispositivo; X lo deshace.",
+	NoDeviceNamed:    "ningún dispositivo tiene el id o id propio %s",
+	WhichDevice:      "¿Qué dispositivo de %s?",
 
 	// Fleet
 	NoFleet:        "Ningún dispositivo ha consultado aún",
@@ -695,6 +703,11 @@ var spanish = Strings{
 	LocalOnlyNote: "Solo llega esta máquina: simuladores sí, teléfonos no.",
 	LocalOnlyHow:  "Para teléfonos: capstan serve --public-url https://…",
 	KnownDevices:  "%s conocidos",
+	LogFollows:    "sigue",
+	LogHalted:     "en pausa",
+	LogNew:        "%s nuevas abajo",
+	LogLine:       "%s línea",
+	LogLines:      "%s líneas",
 
 	// Settings
 	LooksTitle:    "Aspecto",

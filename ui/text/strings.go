@@ -41,6 +41,7 @@ type Strings struct {
 	HelpDetails, HelpFiles, HelpCompare                                                                                      string
 	HelpImport, HelpExport, HelpBackup, HelpDrill, HelpRemove                                                                string
 	HelpPlan, HelpFreeze, HelpSet                                                                                            string
+	HelpLog, HelpFollow, HelpHalt                                                                                            string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -53,6 +54,7 @@ type Strings struct {
 	LongImport, LongExport, LongBackup, LongDrill, LongRemove                                                          string
 	LongSetupNext, LongToKeys                                                                                          string
 	LongPlan, LongFreeze                                                                                               string
+	LongLog, LongFollow                                                                                                string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -64,6 +66,7 @@ type Strings struct {
 	WhyNoContents, WhyOneBundle                                                                                              string
 	WhyNoCare                                                                                                                string
 	WhyNoSchedule                                                                                                            string
+	WhyNoLog                                                                                                                 string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
@@ -116,6 +119,7 @@ type Strings struct {
 	NoDevices, NoDevicesHow, NoDeviceMatches, ReadingOn, NotAll, NativeAndPlugin, KindProd, KindDev, KindEmulator     string
 	KindKey, VerdictTitle, VerdictRuns, VerdictOffered, VerdictCurrent, VerdictRefused, VerdictNoChannel, ChecksTitle string
 	EventsTitle, NoEvents, NoExplain, ChooseOverride, ForceWhat, Forced, ClearWhat, Cleared, ForceUndo                string
+	NoDeviceNamed, WhichDevice                                                                                        string
 
 	// Fleet
 	NoFleet, NoFleetHow, FleetBundles, FleetNative, FleetPlugin, FleetPlatform, FleetKeys, NoKeyID, AllEnforce, SomeEnforce string
@@ -139,6 +143,7 @@ type Strings struct {
 	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string
 	CapgoOnly                                                                                                       string
 	LocalOnlyNote, LocalOnlyHow, KnownDevices                                                                       string
+	LogFollows, LogHalted, LogNew, LogLine, LogLines                                                                string
 
 	// Settings
 	LooksTitle, ThemeLabel, LangLabel, LangName, ProfilesTitle, NoProfiles, SampleOK, SampleWarn, SampleBad, SampleInfo string

@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"regexp"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -27,7 +28,7 @@ type devicesView struct {
 	rows   []capgo.Device
 	cursor string // of the next page
 	more   bool
-	found  Resource[capgo.Device] // by exact id, when it is not in the list
+	found  Resource[[]capgo.Device] // by exact id or custom id, when it is not in the list
 
 	open    *capgo.Device
 	explain Resource[capgo.Explanation]
@@ -126,13 +127,41 @@ func (v *devicesView) Open(id string) tea.Cmd {
 	return v.look(id)
 }
 
-// look asks the server for one device by its id.
+// deviceID is what devices call themselves.
+var deviceID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// look asks the server for the device with an id, or for those with a custom id.
 func (v *devicesView) look(id string) tea.Cmd {
+	find := v.e.Find(id)
+	return v.found.Load(v.e, find)
+}
+
+// Find gives the read that looks for a device by its id, or for those with a
+// custom id. That there is none is an error.
+func (e *Env) Find(id string) func(ctx context.Context) ([]capgo.Device, error) {
+	id = strings.TrimSpace(id)
+	none := sprintf(e.S.NoDeviceNamed, text.Clean(id))
+	return func(ctx context.Context) ([]capgo.Device, error) {
+		if low := strings.ToLower(id); deviceID.MatchString(low) {
+			d, err := e.Services.Registry.Device(ctx, e.Facts.AppID, low)
+			return []capgo.Device{d}, err
+		}
+		found, err := e.Services.Registry.DevicesNamed(ctx, e.Facts.AppID, id)
+		if err == nil && len(found) == 0 {
+			err = failure.New(failure.NotFound, "device_not_found", "", none, "")
+		}
+		return found, err
+	}
+}
+
+// choose asks which of several devices with one custom id is meant.
+func (v *devicesView) choose(found []capgo.Device) tea.Cmd {
 	e := v.e
-	id = strings.ToLower(strings.TrimSpace(id))
-	return v.found.Load(e, func(ctx context.Context) (capgo.Device, error) {
-		return e.Services.Registry.Device(ctx, e.Facts.AppID, id)
-	})
+	choice := widget.Choice{Title: sprintf(e.S.WhichDevice, text.Clean(found[0].CustomID))}
+	for _, d := range found {
+		choice.Items = append(choice.Items, widget.ChoiceItem{Label: text.Clean(d.DeviceID), Note: platformName(d.Platform) + " · " + bundleName(e, d.VersionName) + " · " + e.S.Ago(e.Now(), d.UpdatedAt)})
+	}
+	return Choose(choice, func(i int) tea.Cmd { return v.show(found[i]) })
 }
 
 func (v *devicesView) show(d capgo.Device) tea.Cmd {
@@ -181,7 +210,10 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 			if v.found.Err != nil {
 				return NoticeErr(v.found.Err)
 			}
-			return v.show(v.found.Value)
+			if len(v.found.Value) > 1 {
+				return v.choose(v.found.Value)
+			}
+			return v.show(v.found.Value[0])
 		}
 	case RefreshMsg:
 		if v.open != nil {

@@ -11,9 +11,6 @@ import (
 	"capstan/ui/widget"
 )
 
-// enforces is the first plugin version that insists on the signature.
-const enforces = "8.51.23"
-
 // fleetView shows what the devices that poll are made of.
 type fleetView struct {
 	e      *Env
@@ -156,12 +153,12 @@ func (v *fleetView) conclusions(w int) []string {
 		plugins += n
 	}
 	if plugins > 0 {
-		old, example := below(s.Fleet["plugin_version"], enforces)
+		old, example := lax(s.Fleet["plugin_version"])
 		share := float64(plugins-old) / float64(plugins)
 		if old == 0 {
 			say("ok", e.S.AllEnforce, "")
 		} else {
-			say("warn", sprintf(e.S.SomeEnforce, e.S.Percent(share), enforces, e.S.Count(old), clean(example)), e.S.SomeEnforceHow)
+			say("warn", sprintf(e.S.SomeEnforce, e.S.Percent(share), capgo.EnforcesFrom, e.S.Count(old), clean(example)), e.S.SomeEnforceHow)
 		}
 	}
 	for _, b := range e.Data.Bundles.Value {
@@ -192,6 +189,22 @@ func (v *fleetView) conclusions(w int) []string {
 		lines = append(lines, "")
 	}
 	return lines
+}
+
+// lax counts the devices whose plugin does not insist on a signature, and names
+// the version that most of them have.
+func lax(plugins map[string]int64) (n int64, example string) {
+	var most int64
+	for version, count := range plugins {
+		if capgo.EnforcesSignatures(version) {
+			continue
+		}
+		n += count
+		if count > most || count == most && version < example {
+			most, example = count, version
+		}
+	}
+	return n, example
 }
 
 // activityView is the audit of the app.

@@ -43,6 +43,8 @@ type Registry interface {
 	// Devices gives one page; an empty cursor starts.
 	Devices(ctx context.Context, appID, cursor string, limit int) (capgo.DevicePage, error)
 	Device(ctx context.Context, appID, deviceID string) (capgo.Device, error)
+	// DevicesNamed finds devices by the custom id that their app gave them.
+	DevicesNamed(ctx context.Context, appID, customID string) ([]capgo.Device, error)
 	SetOverride(ctx context.Context, appID, deviceID, channel string) error
 	ClearOverride(ctx context.Context, appID, deviceID string) error
 	// History lists changes newest first; an empty channel means all.

@@ -335,7 +335,15 @@ func testDevices(t *testing.T, target Target) {
 	const n = 7
 	for i := range n {
 		target.See(t, c, appID, capgo.Device{DeviceID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Platform: "android", PluginVersion: "8.51.23",
-			VersionName: "builtin", VersionBuild: "1.0.0", VersionOS: "15", IsProd: true})
+			VersionName: "builtin", VersionBuild: "1.0.0", VersionOS: "15", IsProd: true, CustomID: fmt.Sprintf("crew %d", i/2)})
+	}
+	named, err := c.DevicesNamed(t.Context(), appID, "crew 1")
+	must(t, "DevicesNamed", err)
+	if len(named) != 2 || named[0].CustomID != "crew 1" || named[1].CustomID != "crew 1" {
+		t.Errorf("crew 1 are %+v", named)
+	}
+	if none, err := c.DevicesNamed(t.Context(), appID, "crew"); err != nil || len(none) != 0 {
+		t.Errorf("a part of a custom id finds %+v, %v", none, err)
 	}
 	seen := map[string]bool{}
 	for cursor, pages := "", 0; ; pages++ {
