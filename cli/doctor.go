@@ -35,7 +35,7 @@ type doctorResult struct {
 
 type doctorFlags struct {
 	path, channel, bundleURL string
-	fix, online              bool
+	fix, online, storage     bool
 }
 
 func newDoctor(c *Command) *cobra.Command {
@@ -45,8 +45,8 @@ func newDoctor(c *Command) *cobra.Command {
 		Short: "Check the project for what keeps updates from reaching devices",
 		Long: `Check the project, its native apps, keys and addresses for what keeps updates
 from reaching devices: one line a finding, with what to do about it. Nothing is
-sent anywhere without --online or --bundle-url. Exit status 1 means that
-something blocks; warnings alone give 0.`,
+sent anywhere without --online, --storage or --bundle-url. Exit status 1 means
+that something blocks; warnings alone give 0.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.doctor(cmd.Context(), f) },
 	}
@@ -55,6 +55,7 @@ something blocks; warnings alone give 0.`,
 	flags.BoolVar(&f.fix, "fix", false, "repair what can be repaired safely")
 	flags.StringVar(&f.channel, "channel", "", "compare with the channel that is going to be published")
 	flags.StringVar(&f.bundleURL, "bundle-url", "", "look whether a bundle can be downloaded there")
+	flags.BoolVar(&f.storage, "storage", false, "try the storage with a small object, and look for unfinished uploads; with --fix those older than a day are dropped")
 	flags.BoolVar(&f.online, "online", false, "ask the update server which keys devices carry")
 	return cmd
 }
@@ -131,6 +132,9 @@ func (c *Command) examine(ctx context.Context, f *doctorFlags) (doctorResult, er
 	}
 	if f.bundleURL != "" {
 		result.Findings = append(result.Findings, project.BundleURLCheck(http.DefaultClient, f.bundleURL)(ctx, p)...)
+	}
+	if f.storage {
+		result.Findings = append(result.Findings, c.checkStorage(ctx, f)...)
 	}
 	for _, check := range doctorChecks {
 		result.Findings = append(result.Findings, check(ctx, c, p)...)

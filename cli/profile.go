@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -188,7 +189,7 @@ Nothing is saved while devices could not download; --no-check saves unseen.`,
 			if len(args) == 1 {
 				p.Name = args[0]
 			}
-			if err := c.askProfile(&p); err != nil {
+			if err := c.askProfile(&p, &mine); err != nil {
 				return err
 			}
 			if p.Server == "" {
@@ -214,32 +215,78 @@ Nothing is saved while devices could not download; --no-check saves unseen.`,
 	return command
 }
 
-// askProfile asks for what is missing, on a terminal.
-func (c *Command) askProfile(p *profile.Profile) error {
+// askProfile asks for what is missing, on a terminal. mine is set when only the
+// user's own file may hold the answers.
+func (c *Command) askProfile(p *profile.Profile, mine *bool) error {
 	if !c.Terminal || c.Yes {
 		return nil
 	}
 	in := bufio.NewReader(c.In)
-	for _, q := range []struct {
-		field *string
-		text  string
-	}{
-		{&p.Server, "Server (https://…): "},
-		{&p.Storage, "Storage, empty for the server's own (s3://…, file:///…): "},
-		{&p.PublicURL, "Public address of the storage, empty when the storage knows it: "},
-		{&p.Channel, "Channel to release to, e.g. production: "},
-	} {
-		if *q.field != "" {
-			continue
-		}
-		fmt.Fprint(c.Err, q.text)
-		line, err := in.ReadString('\n')
-		if err != nil && !(errors.Is(err, io.EOF) && line != "") {
-			return failure.New(failure.Usage, "declined", "", "the input ended; nothing was saved", "")
-		}
-		*q.field = strings.TrimSpace(line)
+	if err := c.askFor(in, "Server (https://…): ", &p.Server); err != nil {
+		return err
 	}
+	if p.Storage == "" {
+		if err := c.askPlace(in, p, mine); err != nil {
+			return err
+		}
+	}
+	if p.Storage != "" {
+		if err := c.askFor(in, "Public address of the storage, empty when the storage knows it: ", &p.PublicURL); err != nil {
+			return err
+		}
+	}
+	return c.askFor(in, "Channel to release to, e.g. production: ", &p.Channel)
+}
+
+// askFor reads one line, unless the value is known.
+func (c *Command) askFor(in *bufio.Reader, text string, value *string) error {
+	if *value != "" {
+		return nil
+	}
+	fmt.Fprint(c.Err, text)
+	line, err := in.ReadString('\n')
+	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
+		return failure.New(failure.Usage, "declined", "", "the input ended; nothing was saved", "")
+	}
+	*value = strings.TrimSpace(line)
 	return nil
+}
+
+// askPlace lists the kinds of storage and asks for what the chosen one needs. A
+// complete URL is an answer too.
+func (c *Command) askPlace(in *bufio.Reader, p *profile.Profile, mine *bool) error {
+	places := profile.Places()
+	fmt.Fprintln(c.Err, "Where are bundles stored?")
+	for i, place := range places {
+		fmt.Fprintf(c.Err, "  %d  %s\n", i+1, place.Text)
+	}
+	var answer string
+	if err := c.askFor(in, "Number, or a storage's URL [1]: ", &answer); err != nil {
+		return err
+	}
+	if strings.Contains(answer, ":") {
+		p.Storage = answer
+		return nil
+	}
+	if answer == "" {
+		answer = "1"
+	}
+	n, err := strconv.Atoi(answer)
+	if err != nil || n < 1 || n > len(places) {
+		return failure.Newf(failure.Usage, "answer_unknown", "describe the storage", "answer with one of the numbers", "there is no storage %s", oneLine(answer))
+	}
+	place := places[n-1]
+	fmt.Fprintf(c.Err, "Credentials: %s\n", place.Login)
+	answers := map[string]string{}
+	for _, q := range place.Asks {
+		var value string
+		if err := c.askFor(in, q.Text+map[bool]string{true: ", or empty"}[q.Optional]+": ", &value); err != nil {
+			return err
+		}
+		answers[q.Name] = value
+	}
+	*mine = *mine || place.Mine
+	return place.Fill(p, answers)
 }
 
 // tryProfile asks the server who it is and tries the storage out.
@@ -267,7 +314,7 @@ func (c *Command) tryProfile(ctx context.Context, dir string, p profile.Profile)
 		return nil
 	}
 	prefix, ok := checkPrefix(dir, apps)
-	if !ok {
+	if !ok && strings.HasPrefix(r.Storage, "capstan+") { // which takes objects of apps that it knows
 		c.Notef("note  the storage was not tried: the server has no app yet")
 		return nil
 	}
@@ -300,7 +347,7 @@ func checkPrefix(dir string, apps []capgo.App) (string, bool) {
 	if len(apps) > 0 {
 		return apps[0].AppID, true
 	}
-	return "", false
+	return "capstan-check", false
 }
 
 func newProfileLogin(c *Command, dir *string) *cobra.Command {
