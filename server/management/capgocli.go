@@ -31,6 +31,7 @@ var cliCalls = byMethodAndPath([]Route{
 	{"POST", "/rest/v1/rpc/cli_check_permission", capgo.ScopeRead, optionalInput, nowhere, checkPermission, false},
 	{"POST", "/rest/v1/rpc/exist_app_versions", capgo.ScopeRead, inInput, nowhere, bundleExists, false},
 	{"POST", "/rest/v1/rpc/get_app_versions", capgo.ScopeRead, inInput, nowhere, bundleByName, false},
+	{"POST", "/rest/v1/rpc/get_channel_current_bundle_rbac", capgo.ScopeRead, inInput, nowhere, currentBundle, false},
 	{"GET", "/rest/v1/channels", capgo.ScopeRead, inInput, filtered, selectChannels, false},
 	{"POST", "/rest/v1/app_versions", capgo.ScopeUpload, inInput, nowhere, insertBundle, false},
 })
@@ -104,8 +105,10 @@ func (c *call) unfilter() {
 			c.in.fields[name] = value
 		}
 	}
-	if id, there := c.in.fields["appid"]; there {
-		c.in.fields["app_id"] = id
+	for _, other := range []string{"appid", "p_app_id"} {
+		if id, there := c.in.fields[other]; there {
+			c.in.fields["app_id"] = id
+		}
 	}
 	if strings.HasSuffix(c.r.URL.Path, "/channels") {
 		c.in.fields["channel"] = c.in.fields["name"]
@@ -178,6 +181,23 @@ func bundleByName(c *call) error {
 		return c.ok(nil)
 	}
 	return c.ok(list[0].ID)
+}
+
+// currentBundle names the live bundle of a channel, which the call gives by id.
+func currentBundle(c *call) error {
+	id := c.in.id("p_channel_id")
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	channel, err := c.api.Store.ChannelByID(c.ctx, c.app, id)
+	if err != nil && failure.CodeOf(err) != "channel_not_found" {
+		return err
+	}
+	rows := []any{}
+	if err == nil && c.mayChannel(channel.Name) && channel.Version != nil {
+		rows = append(rows, map[string]string{"bundle_name": channel.Version.Name})
+	}
+	return c.ok(rows)
 }
 
 // insertBundle registers an external bundle. Capgo's table takes one without a

@@ -42,6 +42,27 @@ func (c *call) readManifest(b *store.Bundle) error {
 	return nil
 }
 
+// bundleFiles lists the files of a bundle's delta update, as they were
+// registered; none is an empty list.
+func bundleFiles(c *call) error {
+	name := c.in.text("version")
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	if name == "" {
+		return bad("missing_version", "version is missing")
+	}
+	b, err := c.api.Store.BundleWithFiles(c.ctx, c.app, name)
+	if err != nil {
+		return err
+	}
+	files := make([]capgo.NewFile, len(b.Manifest))
+	for i, f := range b.Manifest {
+		files[i] = capgo.NewFile{FileName: f.FileName, SHA256: f.FileHash, HashV2: f.FileHashV2, HashV3: f.FileHashV3, Object: f.ObjectKey, URL: f.URL, Size: f.Size}
+	}
+	return c.ok(files)
+}
+
 // checkFile refuses a file that devices could not use, and completes one that
 // is stored here.
 func (c *call) checkFile(b *store.Bundle, f *capgo.NewFile) error {

@@ -145,6 +145,7 @@ func New(c Config) *API {
 
 		{"GET", "/capstan/v1/about", "", nowhere, nowhere, about, false},
 		{"GET", "/capstan/v1/history", read, optionalInput, filtered, history, false},
+		{"GET", "/capstan/v1/files", read, inInput, nowhere, bundleFiles, false},
 		{"POST", "/capstan/v1/explain", read, inInput, nowhere, explain, false},
 		{"GET", "/capstan/v1/events", read, inInput, nowhere, events, false},
 		{"GET", "/capstan/v1/summary", read, inInput, filtered, summary, false},
