@@ -11,6 +11,7 @@ import (
 
 	"capstan/core/failure"
 	"capstan/server"
+	"capstan/server/store"
 )
 
 func init() { registrations = append(registrations, newBackup, newRestore) }
@@ -26,6 +27,9 @@ func newBackup(c *Command) *cobra.Command {
 			}
 			if _, isBucket := cutScheme(storage, "s3://"); isBucket {
 				return failure.New(failure.Usage, "storage_unsupported", "make backup", "a backup copies a folder of objects, not a bucket", "leave --storage out, and keep the bucket with the service's own versioning or replication")
+			}
+			if store.IsPostgres(os.Getenv("CAPSTAN_DATABASE")) {
+				return failure.New(failure.Usage, "database_unsupported", "make backup", "a backup copies a SQLite database, and CAPSTAN_DATABASE names a PostgreSQL", "use pg_dump, and copy the objects and the ledger's key beside it")
 			}
 			folder, err := storageFolder(storage)
 			if err != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -33,35 +32,30 @@ func newLedger(c *Command) *cobra.Command {
 }
 
 func newLedgerExport(c *Command) *cobra.Command {
-	var data string
+	var data, named string
 	cmd := &cobra.Command{
 		Use: "export FILE", Short: "Write a server's ledger to a file; the server may run", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := serverDataDir(data)
+			database, err := databaseURL(named, "CAPSTAN_DATABASE")
 			if err != nil {
 				return err
 			}
-			return c.exportLedger(cmd.Context(), dir, args[0])
+			s, err := openStore(cmd.Context(), data, database)
+			if err != nil {
+				return err
+			}
+			return c.exportLedger(cmd.Context(), s, args[0])
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory (default server in the user's data folder)")
+	cmd.Flags().StringVar(&named, "database", "", "its postgres:// URL, or a SQLite file (default $CAPSTAN_DATABASE, or capstan.db in the data directory)")
 	return cmd
 }
 
-func (c *Command) exportLedger(ctx context.Context, dir, path string) error {
-	database := filepath.Join(dir, "capstan.db")
-	if _, err := os.Stat(database); err != nil {
-		return failure.Newf(failure.NotFound, "data_dir", "open database", "name the server's data directory with --data", "there is no server's data in %s", oneLine(dir))
-	}
-	signer, err := server.OpenLedgerKey(dir)
-	if err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, database, store.Options{Ledger: signer})
-	if err != nil {
-		return err
-	}
+// exportLedger writes the ledger to a new file and closes the store.
+func (c *Command) exportLedger(ctx context.Context, s *store.Store, path string) error {
 	var out ledgerFile
+	var err error
 	out.Records, out.Checkpoint, err = s.ExportLedger(ctx)
 	if err := closing(s, err); err != nil {
 		return err

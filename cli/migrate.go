@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -26,13 +25,9 @@ is read back and compared, and the audit's chain and the ledger are verified whe
 SQLite file stays as it is. Start the server afterwards with the same --data and with --database.`,
 		Example: "  CAPSTAN_DATABASE='postgres://capstan@db.internal/capstan?sslmode=verify-full' capstan migrate --data /var/lib/capstan",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if u, err := url.Parse(to); err == nil && u.User != nil {
-				if _, has := u.User.Password(); has {
-					return failure.New(failure.Usage, "url_with_secret", "move the database", "a password does not belong on the command line, where every user of the machine sees it", "put the URL into CAPSTAN_DATABASE")
-				}
-			}
-			if to == "" {
-				to = os.Getenv("CAPSTAN_DATABASE")
+			to, err := databaseURL(to, "CAPSTAN_DATABASE")
+			if err != nil {
+				return err
 			}
 			dir, err := serverDataDir(data)
 			if err != nil {

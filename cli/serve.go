@@ -35,6 +35,7 @@ prints an admin token, once. SIGTERM lets running requests finish and stops.`,
 	f.StringVar(&config.DataDir, "data", "", "data directory (default server in the user's data folder)")
 	f.StringVar(&config.PublicURL, "public-url", os.Getenv("CAPSTAN_PUBLIC_URL"), "address under which devices reach this server")
 	f.StringVar(&config.Database, "database", "", "postgres:// URL, or a SQLite file; $CAPSTAN_DATABASE keeps a password out of the process list (default capstan.db in the data directory)")
+	f.StringVar(&config.ReadDatabase, "read-database", "", "postgres:// URL of a streaming replica for lists and statistics, or $CAPSTAN_READ_DATABASE")
 	f.StringVar(&config.ObjectsDir, "storage", "", "folder of the objects, or s3://bucket/prefix?endpoint=…&region=… with credentials where Amazon's tools keep them (default objects in the data directory)")
 	f.StringSliceVar(&config.TrustedProxies, "trusted-proxy", nil, "address or network whose X-Forwarded-For is believed")
 	f.StringVar(&config.Certificate, "tls-cert", "", "PEM certificate; read again when it changes")
@@ -74,8 +75,11 @@ func (c *Command) serve(ctx context.Context, config server.Config, logFormat str
 		return err
 	}
 	config.DataDir = dir
-	if config.Database == "" {
-		config.Database = os.Getenv("CAPSTAN_DATABASE")
+	if config.Database, err = databaseURL(config.Database, "CAPSTAN_DATABASE"); err != nil {
+		return err
+	}
+	if config.ReadDatabase, err = databaseURL(config.ReadDatabase, "CAPSTAN_READ_DATABASE"); err != nil {
+		return err
 	}
 	if _, isBucket := cutScheme(config.ObjectsDir, "s3://"); isBucket {
 		config.Bucket, config.ObjectsDir = config.ObjectsDir, ""

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/remote"
-	"capstan/server"
 	"capstan/server/store"
 )
 
@@ -29,13 +27,14 @@ type tokens interface {
 }
 
 // tokenTarget are the flags that say where.
-type tokenTarget struct{ server, data string }
+type tokenTarget struct{ server, data, database string }
 
 func newToken(c *Command) *cobra.Command {
 	var target tokenTarget
 	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens of an update server"}
 	cmd.PersistentFlags().StringVar(&target.server, "server", os.Getenv("CAPSTAN_SERVER"), "address of the server; the token that asks is read from $CAPSTAN_TOKEN")
 	cmd.PersistentFlags().StringVar(&target.data, "data", "", "data directory of a server on this machine, instead of --server")
+	cmd.PersistentFlags().StringVar(&target.database, "database", "", "its postgres:// URL, or a SQLite file (default $CAPSTAN_DATABASE, or capstan.db in the data directory)")
 	cmd.AddCommand(newTokenCreate(c, &target), newTokenList(c, &target), newTokenRevoke(c, &target))
 	return cmd
 }
@@ -126,7 +125,7 @@ func newTokenRevoke(c *Command, target *tokenTarget) *cobra.Command {
 
 // with opens the target, lets fn use it and closes it.
 func (t tokenTarget) with(ctx context.Context, fn func(tokens) error) error {
-	if t.data != "" || t.server == "" {
+	if t.data != "" || t.database != "" || t.server == "" {
 		return t.onMachine(ctx, fn)
 	}
 	secret := os.Getenv("CAPSTAN_TOKEN")
@@ -142,19 +141,11 @@ func (t tokenTarget) with(ctx context.Context, fn func(tokens) error) error {
 
 // onMachine uses the database of a server on this machine, running or not.
 func (t tokenTarget) onMachine(ctx context.Context, fn func(tokens) error) error {
-	dir, err := serverDataDir(t.data)
+	database, err := databaseURL(t.database, "CAPSTAN_DATABASE")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "capstan.db")
-	if _, err := os.Stat(path); err != nil {
-		return failure.Newf(failure.NotFound, "data_dir", "open database", "name the server with --server, or its data directory with --data", "there is no server's data in %s", oneLine(dir))
-	}
-	signer, err := server.OpenLedgerKey(dir)
-	if err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, path, store.Options{Ledger: signer})
+	s, err := openStore(ctx, t.data, database)
 	if err != nil {
 		return err
 	}

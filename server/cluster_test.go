@@ -134,6 +134,52 @@ func TestClusterKeepsWhatItAcknowledged(t *testing.T) {
 	t.Logf("%d crashes of the database, %d events and %d bundles acknowledged", rounds, len(acknowledged.events), len(acknowledged.bundles))
 }
 
+// A server with a read replica lists what devices said from there, and says so
+// in its metrics.
+func TestReadDatabase(t *testing.T) {
+	primary := postgres.StartOwn(t)
+	database := primary.Database(t)
+	replica := primary.Replica(t)
+	s := startWithApps(t, func(c *server.Config) {
+		c.Database, c.ReadDatabase, c.Metrics = database, replica.At(t, database), "127.0.0.1:0"
+	})
+	call(t, s, "", "POST", "/updates", fmt.Sprintf(`{"app_id":%q,"device_id":"00000000-0000-4000-8000-000000000001","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false}`, mine))
+	list := func() string {
+		t.Helper()
+		status, text := call(t, s, "", "GET", "/device?app_id="+mine, "")
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, text)
+		}
+		return text
+	}
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	const fallbacks, lag = "capstan_replica_fallbacks_total", "capstan_replica_lag_seconds"
+	wait("the device is not listed", func() bool { return strings.Contains(list(), "00000000-0000-4000-8000-000000000001") })
+	wait("the replica is not used", func() bool {
+		before := scrape(t, s)[fallbacks]
+		list()
+		return scrape(t, s)[fallbacks] == before
+	})
+	replica.Exec(t, `SELECT pg_wal_replay_pause()`)
+	wait("the metric does not say that the replica is behind", func() bool {
+		call(t, s, "", "POST", "/updates", fmt.Sprintf(`{"app_id":%q,"device_id":"00000000-0000-4000-8000-%012d","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false}`, mine, time.Now().UnixMilli()))
+		return scrape(t, s)[lag] > 0
+	})
+	replica.Stop(t)
+	before := scrape(t, s)[fallbacks]
+	list()
+	if after := scrape(t, s)[fallbacks]; after <= before {
+		t.Errorf("%s goes from %v to %v while the replica is gone", fallbacks, before, after)
+	}
+}
+
 func (a *tally) count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -22,6 +22,12 @@ const (
 	ledgerName       = "capstan-ledger"
 )
 
+// HasLedgerKey reports whether a data directory has a signing key.
+func HasLedgerKey(dataDir string) bool {
+	_, err := os.Stat(filepath.Join(dataDir, ledgerKeyFile))
+	return err == nil
+}
+
 // OpenLedgerKey reads the signing key of a data directory; the first time it
 // makes one. It also writes the public half, to be kept elsewhere.
 func OpenLedgerKey(dataDir string) (note.Signer, error) {

@@ -45,6 +45,12 @@ func newMetrics(s *store.Store, l *limiter, expires func() int64) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_certificate_expiry_timestamp_seconds", Help: "End of the TLS certificate that was shown last; 0 without TLS."}, func() float64 { return float64(expires()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_limited_total", Help: "Requests over a bound of their address."}, func() float64 { return float64(l.hits.Load()) }),
 	)
+	if _, there := s.Replica(); there {
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_replica_lag_seconds", Help: "How far the read replica is behind, when last looked."}, func() float64 { r, _ := s.Replica(); return r.Lag.Seconds() }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_replica_fallbacks_total", Help: "Lists and statistics that the primary gave in the replica's stead."}, func() float64 { r, _ := s.Replica(); return float64(r.Fallbacks) }),
+		)
+	}
 	return m
 }
 

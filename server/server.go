@@ -41,6 +41,9 @@ type Config struct {
 	// Database is a postgres:// URL or the path of a SQLite file; "" is
 	// capstan.db in DataDir.
 	Database string
+	// ReadDatabase is the postgres:// URL of a streaming replica of Database, for
+	// lists and statistics; "" reads everything from Database.
+	ReadDatabase string
 	// ObjectsDir holds the objects; "" is objects in DataDir.
 	ObjectsDir string
 	// Bucket is the s3:// URL of a bucket that holds the objects instead; see
@@ -151,7 +154,7 @@ func (s *Server) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.store, err = store.Open(ctx, c.Database, store.Options{Limits: c.Limits, Log: c.Log, Ledger: signer}); err != nil {
+	if s.store, err = store.Open(ctx, c.Database, store.Options{Limits: c.Limits, Log: c.Log, Ledger: signer, Replica: c.ReadDatabase}); err != nil {
 		return err
 	}
 	if s.objects, err = openObjects(ctx, c, s.store); err != nil {

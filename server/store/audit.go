@@ -69,6 +69,10 @@ type ChangeFilter struct {
 
 // Changes lists the audit, newest first.
 func (s *Store) Changes(ctx context.Context, f ChangeFilter) ([]capgo.Change, error) {
+	return listed(ctx, s, func(from querier) ([]capgo.Change, error) { return changesIn(ctx, from, f) })
+}
+
+func changesIn(ctx context.Context, from querier, f ChangeFilter) ([]capgo.Change, error) {
 	q := query{text: `SELECT id, at, app_id, channel, action, actor, before, after, note FROM audit WHERE TRUE`}
 	if f.AppID != "" {
 		q.and(`app_id = `, f.AppID)
@@ -84,7 +88,7 @@ func (s *Store) Changes(ctx context.Context, f ChangeFilter) ([]capgo.Change, er
 	}
 	q.text += ` ORDER BY id DESC`
 	q.limit(f.Limit, 100, 1000)
-	return collect(ctx, s.db.read, q, scanChange)
+	return collect(ctx, from, q, scanChange)
 }
 
 func scanChange(row scanner) (capgo.Change, error) {

@@ -31,6 +31,7 @@ const (
 type database struct {
 	engine      engine
 	write, read *sql.DB
+	replica     *replica // nil without one
 }
 
 // connect opens target, a SQLite file or a postgres:// URL.
@@ -111,6 +112,9 @@ func (d *database) close() error {
 	err := d.write.Close()
 	if d.read != d.write {
 		err = errors.Join(d.read.Close(), err)
+	}
+	if d.replica != nil {
+		err = errors.Join(d.replica.db.Close(), err)
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func (s *Store) Devices(ctx context.Context, f DeviceFilter) (capgo.DevicePage, 
 	}
 	q.text += fmt.Sprintf(` ORDER BY d.polled_at %s, d.device_id %s`, order, order)
 	q.text += ` LIMIT ` + q.arg(limit+1)
-	list, err := collect(ctx, s.db.read, q, scanDevice)
+	list, err := listed(ctx, s, func(from querier) ([]capgo.Device, error) { return collect(ctx, from, q, scanDevice) })
 	if err != nil {
 		return capgo.DevicePage{}, err
 	}
@@ -104,7 +104,7 @@ func (s *Store) Device(ctx context.Context, appID, deviceID string) (capgo.Devic
 	q := query{text: `SELECT ` + deviceColumns + ` FROM ` + deviceTables + ` WHERE TRUE`}
 	q.and(`d.app_id = `, appID)
 	q.and(`d.device_id = `, strings.ToLower(deviceID))
-	return one(ctx, s.db.read, q, scanDevice, noDevice())
+	return listed(ctx, s, func(from querier) (capgo.Device, error) { return one(ctx, from, q, scanDevice, noDevice()) })
 }
 
 // SetOverride forces a channel on a device, whether or not it was ever seen.
@@ -231,14 +231,16 @@ func (s *Store) Events(ctx context.Context, appID, deviceID string, before int64
 	}
 	q.text += ` ORDER BY id DESC`
 	q.limit(limit, 100, 1000)
-	return collect(ctx, s.db.read, q, func(row scanner) (capgo.DeviceEvent, error) {
-		var e capgo.DeviceEvent
-		var at int64
-		var metadata string
-		if err := row.Scan(&at, &e.DeviceID, &e.Action, &e.VersionName, &e.OldVersion, &metadata); err != nil {
-			return e, err
-		}
-		e.At = fromMS(at)
-		return e, decodeMetadata(metadata, &e.Metadata)
-	})
+	return listed(ctx, s, func(from querier) ([]capgo.DeviceEvent, error) { return collect(ctx, from, q, scanEvent) })
+}
+
+func scanEvent(row scanner) (capgo.DeviceEvent, error) {
+	var e capgo.DeviceEvent
+	var at int64
+	var metadata string
+	if err := row.Scan(&at, &e.DeviceID, &e.Action, &e.VersionName, &e.OldVersion, &metadata); err != nil {
+		return e, err
+	}
+	e.At = fromMS(at)
+	return e, decodeMetadata(metadata, &e.Metadata)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"capstan/core/capgo"
+	"capstan/server/decide"
 )
 
 // fleetKinds bounds the kinds of devices that Fleet looks at: what they say of
@@ -26,13 +27,18 @@ func (s *Store) Fleet(ctx context.Context, appID string) (capgo.Fleet, error) {
 		return f, noApp() // deleted a moment ago
 	}
 	f.KeyID, f.SecondKeyID = app.KeyID, app.SecondKeyID
+	return listed(ctx, s, func(from querier) (capgo.Fleet, error) { return fleetSharesIn(ctx, from, app, f) })
+}
+
+// fleetSharesIn fills in what the device rows say.
+func fleetSharesIn(ctx context.Context, from querier, app *decide.App, f capgo.Fleet) (capgo.Fleet, error) {
 	const active = ` FROM devices WHERE app_id = $1 AND polled_at >= $2 AND is_prod AND NOT is_emulator`
-	since := now.Add(-activeFor).UnixMilli()
-	if err := s.db.read.QueryRowContext(ctx, `SELECT COUNT(*)`+active, appID, since).Scan(&f.Devices); err != nil {
+	since := f.At.Add(-activeFor).UnixMilli()
+	if err := from.QueryRowContext(ctx, `SELECT COUNT(*)`+active, f.AppID, since).Scan(&f.Devices); err != nil {
 		return f, fault("read the fleet", err)
 	}
 	const kind = `plugin_version, key_id, channel_id, platform`
-	rows, err := s.db.read.QueryContext(ctx, `SELECT `+kind+`, COUNT(*)`+active+` GROUP BY `+kind+` ORDER BY COUNT(*) DESC, `+kind+` LIMIT $3`, appID, since, fleetKinds)
+	rows, err := from.QueryContext(ctx, `SELECT `+kind+`, COUNT(*)`+active+` GROUP BY `+kind+` ORDER BY COUNT(*) DESC, `+kind+` LIMIT $3`, f.AppID, since, fleetKinds)
 	if err != nil {
 		return f, fault("read the fleet", err)
 	}

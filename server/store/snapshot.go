@@ -83,6 +83,7 @@ func (s *Store) rebuild(ctx context.Context, touched map[string]bool) error {
 }
 
 func (s *Store) reload(ctx context.Context, appID string) error {
+	s.noteChange()
 	s.snapshots.rebuilding.Lock()
 	defer s.snapshots.rebuilding.Unlock()
 	fresh, err := s.read(ctx, appID)

@@ -16,6 +16,10 @@ type Day struct {
 
 // Days lists the days of a range, both ends included, that have anything to say.
 func (s *Store) Days(ctx context.Context, appID string, from, to time.Time) ([]Day, error) {
+	return listed(ctx, s, func(db querier) ([]Day, error) { return daysIn(ctx, db, appID, from, to) })
+}
+
+func daysIn(ctx context.Context, db querier, appID string, from, to time.Time) ([]Day, error) {
 	first, last := from.UnixMilli(), to.UnixMilli()+day
 	days := map[string]*Day{}
 	at := func(ms int64) *Day {
@@ -41,7 +45,7 @@ func (s *Store) Days(ctx context.Context, appID string, from, to time.Time) ([]D
 		{`SELECT created_at, '', object_size FROM bundles WHERE app_id = $1 AND created_at >= $2 AND created_at < $3 AND NOT deleted`, func(d *Day, _ string, n int64) { d.StoredBytes += n }},
 	}
 	for _, part := range parts {
-		rows, err := s.db.read.QueryContext(ctx, part.text, appID, first, last)
+		rows, err := db.QueryContext(ctx, part.text, appID, first, last)
 		if err != nil {
 			return nil, fault("read the statistics", err)
 		}
@@ -95,11 +99,13 @@ func (s *Store) Usage(ctx context.Context, appID string, kind UsageKind, from, t
 	q.and(`day >= `, from.UnixMilli())
 	q.and(`day <= `, to.UnixMilli())
 	q.text += ` ORDER BY day, version`
-	return collect(ctx, s.db.read, q, func(row scanner) (Usage, error) {
-		var u Usage
-		var at int64
-		err := row.Scan(&at, &u.Version, &u.Devices)
-		u.Date = fromMS(at).Format(time.DateOnly)
-		return u, err
-	})
+	return listed(ctx, s, func(db querier) ([]Usage, error) { return collect(ctx, db, q, scanUsage) })
+}
+
+func scanUsage(row scanner) (Usage, error) {
+	var u Usage
+	var at int64
+	err := row.Scan(&at, &u.Version, &u.Devices)
+	u.Date = fromMS(at).Format(time.DateOnly)
+	return u, err
 }

@@ -46,6 +46,10 @@ type Options struct {
 	// Refresh is how often the store looks for changes made by other
 	// processes; 2 s when zero.
 	Refresh time.Duration
+	// Replica is the postgres:// URL of a streaming replica from which lists and
+	// statistics are read while it is at most ReplicaLag behind; 10 s when zero.
+	Replica    string
+	ReplicaLag time.Duration
 	// Ledger signs the checkpoints of the release ledger; nil leaves them unsigned.
 	Ledger note.Signer
 }
@@ -95,6 +99,15 @@ func Open(ctx context.Context, target string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Replica != "" {
+		if o.ReplicaLag == 0 {
+			o.ReplicaLag = 10 * time.Second
+		}
+		if db.replica, err = openReplica(db.engine, o.Replica, o.ReplicaLag, o.Log); err != nil {
+			db.close()
+			return nil, err
+		}
+	}
 	s := &Store{db: db, limits: o.Limits, log: o.Log, now: o.Now, signer: o.Ledger}
 	if err := s.migrate(ctx); err != nil {
 		db.close()
@@ -117,6 +130,9 @@ func Open(ctx context.Context, target string, o Options) (*Store, error) {
 	s.running.Add(2)
 	go func() { defer s.running.Done(); s.recorder.run(background) }()
 	go func() { defer s.running.Done(); s.watch(background, target, o.Refresh) }()
+	if db.replica != nil {
+		s.running.Go(func() { db.replica.watch(background, db.read) })
+	}
 	return s, nil
 }
 

@@ -29,24 +29,28 @@ func (s *Store) Summary(ctx context.Context, appID string) (capgo.Summary, error
 	if _, err := s.App(ctx, appID); err != nil {
 		return capgo.Summary{}, err
 	}
+	channels, err := s.Channels(ctx, appID, 0, 1000)
+	if err != nil {
+		return capgo.Summary{}, err
+	}
 	now := s.now().UTC()
+	return listed(ctx, s, func(from querier) (capgo.Summary, error) { return summaryIn(ctx, from, appID, channels, now) })
+}
+
+func summaryIn(ctx context.Context, from querier, appID string, channels []Channel, now time.Time) (capgo.Summary, error) {
 	sum := capgo.Summary{AppID: appID, At: now, Channels: []capgo.ChannelSummary{}, Fleet: map[string]map[string]int64{}}
 	since := now.Add(-activeFor).UnixMilli()
-	err := s.db.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM devices WHERE app_id = $1 AND polled_at >= $2`, appID, since).Scan(&sum.Devices)
+	err := from.QueryRowContext(ctx, `SELECT COUNT(*) FROM devices WHERE app_id = $1 AND polled_at >= $2`, appID, since).Scan(&sum.Devices)
 	if err != nil {
 		return sum, fault("read the store", err)
 	}
 	for _, attribute := range []string{"plugin_version", "version_build", "version_name", "platform", "key_id"} {
-		if sum.Fleet[attribute], err = s.fleet(ctx, appID, attribute, since); err != nil {
+		if sum.Fleet[attribute], err = fleetIn(ctx, from, appID, attribute, since); err != nil {
 			return sum, err
 		}
 	}
-	channels, err := s.Channels(ctx, appID, 0, 1000)
-	if err != nil {
-		return sum, err
-	}
 	for _, c := range channels {
-		one, err := s.channelSummary(ctx, c, now)
+		one, err := channelSummary(ctx, from, c, now)
 		if err != nil {
 			return sum, err
 		}
@@ -55,9 +59,9 @@ func (s *Store) Summary(ctx context.Context, appID string) (capgo.Summary, error
 	return sum, nil
 }
 
-// fleet counts active devices by one attribute; column is one of Summary's own.
-func (s *Store) fleet(ctx context.Context, appID, column string, since int64) (map[string]int64, error) {
-	rows, err := s.db.read.QueryContext(ctx, `SELECT `+column+`, COUNT(*) FROM devices WHERE app_id = $1 AND polled_at >= $2
+// fleetIn counts active devices by one attribute; column is one of Summary's own.
+func fleetIn(ctx context.Context, from querier, appID, column string, since int64) (map[string]int64, error) {
+	rows, err := from.QueryContext(ctx, `SELECT `+column+`, COUNT(*) FROM devices WHERE app_id = $1 AND polled_at >= $2
 		GROUP BY `+column+` ORDER BY COUNT(*) DESC, `+column, appID, since)
 	if err != nil {
 		return nil, fault("read the store", err)
@@ -78,7 +82,7 @@ func (s *Store) fleet(ctx context.Context, appID, column string, since int64) (m
 	return counts, fault("read the store", rows.Err())
 }
 
-func (s *Store) channelSummary(ctx context.Context, c Channel, now time.Time) (capgo.ChannelSummary, error) {
+func channelSummary(ctx context.Context, from querier, c Channel, now time.Time) (capgo.ChannelSummary, error) {
 	sum := capgo.ChannelSummary{Channel: c.Name, Live: capgo.Builtin, Adoption: make([]float64, 24)}
 	if c.Version != nil {
 		sum.Live = c.Version.Name
@@ -87,7 +91,7 @@ func (s *Store) channelSummary(ctx context.Context, c Channel, now time.Time) (c
 		sum.Rollout = c.RolloutVersionInfo.Name
 	}
 	day := now.Add(-24 * time.Hour).UnixMilli()
-	err := s.db.read.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(CASE WHEN on_live THEN 1 ELSE 0 END), 0) FROM devices
+	err := from.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(CASE WHEN on_live THEN 1 ELSE 0 END), 0) FROM devices
 		WHERE app_id = $1 AND polled_at >= $2 AND channel_id = $3`, c.AppID, day, c.ID).Scan(&sum.Devices, &sum.OnLive)
 	if err != nil {
 		return sum, fault("read the store", err)
@@ -96,7 +100,7 @@ func (s *Store) channelSummary(ctx context.Context, c Channel, now time.Time) (c
 	for i := range sum.Adoption {
 		sum.Adoption[i] = -1
 	}
-	rows, err := s.db.read.QueryContext(ctx, `SELECT hour, devices, on_live FROM poll_hours WHERE app_id = $1 AND channel_id = $2 AND hour >= $3`, c.AppID, c.ID, first)
+	rows, err := from.QueryContext(ctx, `SELECT hour, devices, on_live FROM poll_hours WHERE app_id = $1 AND channel_id = $2 AND hour >= $3`, c.AppID, c.ID, first)
 	if err != nil {
 		return sum, fault("read the store", err)
 	}
@@ -113,10 +117,10 @@ func (s *Store) channelSummary(ctx context.Context, c Channel, now time.Time) (c
 	if err := rows.Err(); err != nil {
 		return sum, fault("read the store", err)
 	}
-	if sum.Installs, sum.Failures, err = s.outcomes(ctx, c.AppID, c.ID, "", first); err != nil {
+	if sum.Installs, sum.Failures, err = outcomes(ctx, from, c.AppID, c.ID, "", first); err != nil {
 		return sum, err
 	}
-	last, err := s.Changes(ctx, ChangeFilter{AppID: c.AppID, Channel: c.Name, Limit: 1})
+	last, err := changesIn(ctx, from, ChangeFilter{AppID: c.AppID, Channel: c.Name, Limit: 1})
 	if err == nil && len(last) > 0 {
 		sum.LastChange = &last[0]
 	}
@@ -125,7 +129,7 @@ func (s *Store) channelSummary(ctx context.Context, c Channel, now time.Time) (c
 
 // outcomes counts installs and failed updates of a channel since an hour; of
 // one bundle when version is not "".
-func (s *Store) outcomes(ctx context.Context, appID string, channelID int64, version string, since int64) (installs, failures int64, err error) {
+func outcomes(ctx context.Context, from querier, appID string, channelID int64, version string, since int64) (installs, failures int64, err error) {
 	q := query{text: `SELECT action, SUM(n) FROM event_hours WHERE TRUE`}
 	q.and(`app_id = `, appID)
 	q.and(`channel_id = `, channelID)
@@ -134,7 +138,7 @@ func (s *Store) outcomes(ctx context.Context, appID string, channelID int64, ver
 		q.and(`version_name = `, version)
 	}
 	q.text += ` GROUP BY action`
-	rows, err := s.db.read.QueryContext(ctx, q.text, q.args...)
+	rows, err := from.QueryContext(ctx, q.text, q.args...)
 	if err != nil {
 		return 0, 0, fault("read the store", err)
 	}

@@ -121,6 +121,55 @@ func (s *Server) Boot(t testing.TB) {
 	t.Fatalf("PostgreSQL does not start:\n%s", out.String())
 }
 
+// Replica makes a streaming replica of the server, with pg_basebackup, and
+// starts it.
+func (s *Server) Replica(t testing.TB) *Server {
+	t.Helper()
+	bin := programs(t)
+	parent, err := os.MkdirTemp("", "capstan-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(parent) })
+	if err := own(parent); err != nil {
+		t.Fatal(err)
+	}
+	r := &Server{dir: filepath.Join(parent, "data")}
+	run := exec.Command(filepath.Join(bin, "pg_basebackup"), "-D", r.dir, "-h", s.base.Hostname(), "-p", s.base.Port(), "-U", "postgres", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
+	if err := unprivileged(run); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+	base := *s.base
+	base.Host = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	r.base = &base
+	r.Boot(t)
+	t.Cleanup(func() { r.Stop(t) })
+	return r
+}
+
+// At is the URL of a database that Database made, on this server: a replica has
+// the same ones.
+func (s *Server) At(t testing.TB, database string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = s.base.Host
+	return u.String()
+}
+
+// Exec runs a statement as the superuser.
+func (s *Server) Exec(t testing.TB, statement string) {
+	t.Helper()
+	if err := s.exec(t.Context(), statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
 func (s *Server) ping() error {
 	db, err := sql.Open("pgx", s.base.String())
 	if err != nil {
