@@ -47,7 +47,8 @@ type desk struct {
 	local    bool         // the server is on loopback
 	block    bool         // the folder is not a build
 	nextID   int64
-	resumed  string // id of the release that was continued
+	asked    views.ReleaseRequest // the last one
+	resumed  string               // id of the release that was continued
 }
 
 const app = "com.example.notes"
@@ -156,7 +157,7 @@ func get[T any](ctx context.Context, d *desk, value func() T) (T, error) {
 
 func (d *desk) About(ctx context.Context) (capgo.About, error) {
 	return get(ctx, d, func() capgo.About {
-		return capgo.About{Server: "capstan", Version: "0.3.0", PublicURL: "http://192.168.1.20:8087", Capabilities: []string{capgo.CapHistory, capgo.CapExplain}}
+		return capgo.About{Server: "capstan", Version: "0.3.0", PublicURL: "http://192.168.1.20:8087", Capabilities: []string{capgo.CapHistory, capgo.CapExplain, capgo.CapSchedule, capgo.CapDelta}}
 	})
 }
 func (d *desk) Apps(ctx context.Context) ([]capgo.App, error) {
@@ -343,11 +344,11 @@ func (d *desk) Explain(ctx context.Context, q capgo.UpdateRequest) (capgo.Explan
 		x := capgo.Explanation{Channel: "production", ChannelSource: "default_channel", Bundle: "2.5.0", Reason: "disable_auto_update_under_native",
 			Answer: capgo.UpdateAnswer{Error: "disable_auto_update_under_native", Message: "Cannot update, native version is too low", Kind: capgo.KindBlocked},
 			Checks: []capgo.Check{
-				{Name: "app", Passed: true, Detail: "com.example.notes is known"},
-				{Name: "channel", Passed: true, Detail: "production is named by the app's configuration"},
-				{Name: "platform", Passed: true, Detail: q.Platform + " is open on production"},
-				{Name: "policy", Passed: true, Detail: q.VersionName + " to 2.5.0 is a minor step, allowed"},
-				{Name: "under_native", Passed: q.VersionBuild != "1.9.0", Detail: "native " + q.VersionBuild + " is compared with the bundle's minimum 2.0.0"},
+				{Name: "app", Passed: true, Detail: "the app com.example.notes is registered"},
+				{Name: "channel", Passed: true, Detail: `channel "production", by default channel`},
+				{Name: "platform", Passed: true, Detail: "the channel serves " + q.Platform},
+				{Name: "policy", Passed: true, Detail: "policy major allows bundle 2.5.0 on native " + q.VersionBuild},
+				{Name: "under_native", Passed: q.VersionBuild != "1.9.0", Detail: "native " + q.VersionBuild + " reaches the bundle's minimum 2.0.0"},
 			}}
 		if q.VersionBuild != "1.9.0" {
 			x.Reason, x.Answer = "offered", capgo.UpdateAnswer{Version: "2.5.0", URL: "https://updates.example.com/2.5.0.zip"}
@@ -480,7 +481,7 @@ func (d *desk) Prepare(ctx context.Context, q views.ReleaseRequest, emit func(re
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.resumed = q.Resume
+	d.resumed, d.asked = q.Resume, q
 	for _, u := range d.open {
 		if u.ID == q.Resume {
 			q.Version, q.Channel = u.Version, u.Channel
@@ -535,7 +536,7 @@ func stages(ctx context.Context, emit func(release.Event)) error {
 			}
 			emit(release.Event{Time: time.Now(), Stage: s, Kind: release.EventProgress, Done: total, Total: total})
 		case release.StageProve:
-			for _, step := range []string{"plugin 8.51.23 on iOS asks", "downloads 3.2 MiB", "session key opens with the public key", "decrypts", "checksum is right", "unpacks 214 files"} {
+			for _, step := range []string{"key: session key and checksum are signed by the app's key", "download: 3391488 bytes, as on record; broken downloads can go on", "checksum: SHA-256 9f3c41d8a7", "android 8.51.23: 214 files installed, checksum form v3", "ios 8.51.23: 214 files installed, checksum form v3", "ios 8.40.3: behaves like a version that was tried already"} {
 				if err := pause(200 * time.Millisecond); err != nil {
 					return err
 				}
@@ -555,7 +556,7 @@ func (d *desk) Promote(ctx context.Context, p views.Prepared, emit func(release.
 	if err := d.read(ctx); err != nil {
 		return release.Result{}, err
 	}
-	for _, step := range []string{"the device asks for " + p.Channel, "is offered " + p.Version, "downloads, decrypts, verifies", "runs " + p.Version} {
+	for _, step := range []string{"download: 3391488 bytes", "decrypt: AES-128, 3391472 bytes", "checksum: v3 9f3c41d8a7", "unpack: 214 files, 3390000 bytes", "set: the app starts with " + p.Version} {
 		time.Sleep(120 * time.Millisecond)
 		emit(release.Event{Time: time.Now(), Stage: release.StagePromote, Kind: release.EventStep, Level: "ok", Text: step})
 	}
@@ -603,7 +604,7 @@ func (d *desk) Check(ctx context.Context, _, channel string, emit func(release.E
 	if err := d.read(ctx); err != nil {
 		return release.DeviceResult{}, err
 	}
-	for _, s := range []string{"asks for " + channel, "is offered 2.4.3", "downloads 3.2 MiB", "decrypts and verifies", "runs it"} {
+	for _, s := range []string{"download: 3391488 bytes", "decrypt: AES-128, 3391472 bytes", "checksum: v3 9f3c41d8a7", "unpack: 214 files, 3390000 bytes", "set: the app starts with 2.4.3"} {
 		emit(release.Event{Kind: release.EventStep, Level: "ok", Text: s})
 	}
 	return release.DeviceResult{Installed: true, PluginVersion: "8.51.23"}, nil

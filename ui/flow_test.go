@@ -111,6 +111,25 @@ func TestCancelDuringUpload(t *testing.T) {
 	})
 }
 
+// The delta is switched with the keys of the plan, and goes with the release.
+func TestDeltaSwitch(t *testing.T) {
+	drive(t, busyDesk, nil, func(term *tuitest.Terminal, d *desk) {
+		term.Press("2")
+		term.Wait(time.Second)
+		term.Press("enter")
+		term.Wait(time.Second)
+		term.Has("off: devices fetch the whole bundle")
+		term.Press("tab", "tab", "space")
+		term.Has("● on: devices fetch only what changed", "space switch it")
+		tuitest.Golden(t, "delta.txt", term.Screen())
+		term.Press("enter")
+		term.Until("waits for you", time.Minute)
+		if !d.asked.Delta {
+			t.Errorf("asked for %+v", d.asked)
+		}
+	})
+}
+
 func TestCtrlCTwiceForces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := busyDesk()
@@ -460,7 +479,7 @@ func TestProbeShowsTheDevicesSteps(t *testing.T) {
 		term.Wait(time.Second)
 		term.Press("t")
 		term.Wait(time.Second)
-		term.Has("A simulated device on production", "✓ is offered 2.4.3", "it took the update (plugin 8.51.23)")
+		term.Has("A simulated device on production", "✓ set: the app starts with 2.4.3", "it took the update (plugin 8.51.23)")
 		term.Press("esc")
 		term.HasNot("A simulated device")
 	})

@@ -216,7 +216,7 @@ func (l *lines) release(ctx context.Context) error {
 	if d := result.Device; d != nil && d.Installed {
 		l.say(s.DeviceTook, text.Clean(d.PluginVersion), text.Clean(result.Version))
 	} else if d != nil {
-		l.say(s.DeviceRefused, text.Clean(d.PluginVersion), text.Clean(d.Reason))
+		l.say(s.DeviceRefused, text.Clean(d.PluginVersion), text.Sentence(e.Lang, d.Reason))
 	}
 	return nil
 }
@@ -288,9 +288,11 @@ func (l *lines) events() func(release.Event) {
 				quarter = ev.Done * 4 / ev.Total
 				l.say("  "+s.LinePercent, name, s.Percent(float64(quarter)/4))
 			}
-		case release.EventFinding, release.EventStep:
-			if ev.Level != "ok" || ev.Kind == release.EventStep {
-				l.say("  %s", text.Clean(strings.TrimSpace(ev.Text+" "+ev.Hint)))
+		case release.EventStep:
+			l.say("  %s", text.Step(l.e.Lang, ev.Text))
+		case release.EventFinding:
+			if ev.Level != "ok" {
+				l.say("  %s", strings.TrimSpace(text.Finding(l.e.Lang, ev.Code, ev.Text)+" "+text.Hint(l.e.Lang, ev.Code, ev.Hint)))
 			}
 		case release.EventFinished, release.EventSkipped:
 			l.say(s.LineDone, name, text.Clean(ev.Text))
@@ -375,7 +377,7 @@ func (l *lines) device(ctx context.Context) error {
 		if name == "" {
 			name = text.Clean(c.Name)
 		}
-		l.say("  %s: %s. %s", name, state, text.Clean(c.Detail))
+		l.say("  %s: %s. %s", name, state, text.Sentence(e.Lang, c.Detail))
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ var shots = []struct {
 		term.Wait(8 * time.Second)
 	}},
 	{name: "release-upload", w: 100, h: 30, script: func(term *tuitest.Terminal) { toUpload(term) }},
-	{name: "release-prove", w: 80, h: 24, script: func(term *tuitest.Terminal) { toUpload(term); term.Until("checksum is right", time.Minute) }},
+	{name: "release-prove", w: 80, h: 24, script: func(term *tuitest.Terminal) { toUpload(term); term.Until("214 files installed", time.Minute) }},
 	{name: "release-failed", w: 80, h: 24, set: func(_ *Options, d *desk) {
 		d.prepare = func(ctx context.Context, emit func(release.Event)) error {
 			emit(release.Event{Stage: release.StagePreflight, Kind: release.EventStarted})

@@ -47,7 +47,7 @@ func (r *releases) Prepare(ctx context.Context, request views.ReleaseRequest, em
 		return views.Prepared{}, err
 	}
 	plan, err := w.Plan(ctx, workspace.Request{
-		AppID: request.AppID, Dir: request.Dir, Channel: request.Channel, Version: request.Version, KeyID: request.KeyID, CreateApp: r.options.CreateApp,
+		AppID: request.AppID, Dir: request.Dir, Channel: request.Channel, Version: request.Version, KeyID: request.KeyID, CreateApp: r.options.CreateApp, Delta: request.Delta,
 	})
 	if err != nil {
 		return views.Prepared{}, err

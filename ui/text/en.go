@@ -49,6 +49,7 @@ var english = Strings{
 	In24h:          "last 24 h",
 	In30d:          "polled in the last 30 days",
 	SignedBy:       "signed by %s",
+	Space:          "space",
 
 	// Frame
 	TooSmallTitle:  "terminal too small",
@@ -405,6 +406,11 @@ var english = Strings{
 	NativeLabel:       "Native calls",
 	DeltaOf:           "about %s as a delta update",
 	SameFiles:         "%s unchanged",
+	DeltaLabel:        "Delta",
+	DeltaOn:           "on: devices fetch only what changed",
+	DeltaOff:          "off: devices fetch the whole bundle",
+	DeltaNone:         "this server keeps no delta files",
+	DeltaTurn:         "switch it",
 
 	// Channel
 	Timeline:         "Timeline",

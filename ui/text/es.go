@@ -49,6 +49,7 @@ var spanish = Strings{
 	In24h:          "últimas 24 h",
 	In30d:          "han consultado en los últimos 30 días",
 	SignedBy:       "firmado por %s",
+	Space:          "espacio",
 
 	// Frame
 	TooSmallTitle:  "terminal demasiado pequeña",
@@ -405,6 +406,11 @@ var spanish = Strings{
 	NativeLabel:       "Llama nativo",
 	DeltaOf:           "unos %s como actualización delta",
 	SameFiles:         "%s sin cambios",
+	DeltaLabel:        "Delta",
+	DeltaOn:           "sí: solo se descarga lo que cambia",
+	DeltaOff:          "no: se descarga el paquete entero",
+	DeltaNone:         "este servidor no guarda archivos delta",
+	DeltaTurn:         "cambiarlo",
 
 	// Channel
 	Timeline:         "Historial",

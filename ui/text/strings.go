@@ -13,6 +13,7 @@ type Strings struct {
 	Enter, Cancel, Close, Loading, AsOf, OfflineWord, ErrorTitle, TryAgain, Code, NothingFound, NothingMatches, AndMore string
 	Builtin, Production, Live, Target, Channel, Version, Created, PublicKey, Signed, Plain, Others, Somebody, InsteadOf string
 	AlreadyDone, AlreadyLive, AlreadySo, LiveNow, OneDevice, ManyDevices, OneFile, ManyFiles, In24h, In30d, SignedBy    string
+	Space                                                                                                               string
 
 	// Frame
 	TooSmallTitle, TooSmall, BadgeDemo, BadgeReadOnly, BadgeKey, Copied, FilterPrompt, FilterCount, PalettePrompt    string
@@ -84,6 +85,7 @@ type Strings struct {
 	RegisteredWhat, IsLive, DeviceTook, DeviceRefused                                                                          string
 	ComparingWith, CannotCompare, DetailsTitle, ProofTitle, ProofNotOffered, ProofForm, DiffTitle                              string
 	NothingChanged, NativeLabel, DeltaOf, SameFiles                                                                            string
+	DeltaLabel, DeltaOn, DeltaOff, DeltaNone, DeltaTurn                                                                        string
 
 	// Channel
 	Timeline, Rules, NoSuchChannel, NoSuchChannelHow, NoHistory, NoHistoryHow, RuleDefault, RuleDefaultYes, RuleDefaultNo string

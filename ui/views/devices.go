@@ -322,7 +322,7 @@ func Verdict(e *Env, d capgo.Device, x capgo.Explanation) string {
 	why := text.Clean(x.Answer.Message)
 	for _, c := range x.Checks {
 		if !c.Passed {
-			why = text.Clean(c.Detail)
+			why = text.Sentence(e.Lang, c.Detail)
 		}
 	}
 	if x.Channel == "" {
@@ -438,7 +438,7 @@ func (v *devicesView) checks(w int) []string {
 			ink, glyph = e.St.Danger, "×"
 		}
 		name := orElse(e.S.CheckNames[c.Name], text.Clean(c.Name))
-		wrapped := widget.Wrap(text.Clean(c.Detail), max(8, w-26))
+		wrapped := widget.Wrap(text.Sentence(e.Lang, c.Detail), max(8, w-26))
 		for i, l := range wrapped {
 			if i == 0 {
 				lines = append(lines, " "+ink.Render(glyph)+" "+e.St.Text.Render(widget.Pad(name, 20))+" "+e.St.Muted.Render(l))

@@ -48,7 +48,7 @@ func (m ProbedMsg) Dialog(e *Env) widget.Message {
 	case m.Result.Installed:
 		d.Lines = append(d.Lines, "", e.St.OK.Render("✓ ")+e.St.Bold.Render(strings.TrimSpace(sprintf(e.S.ProbeTook, clean(m.Result.PluginVersion)))))
 	default:
-		d.Lines = append(d.Lines, "", e.St.Warn.Render("! ")+e.St.Bold.Render(sprintf(e.S.ProbeNothing, clean(m.Result.Reason))))
+		d.Lines = append(d.Lines, "", e.St.Warn.Render("! ")+e.St.Bold.Render(sprintf(e.S.ProbeNothing, orElse(text.Sentence(e.Lang, m.Result.Reason), "–"))))
 	}
 	return d
 }

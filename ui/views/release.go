@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,12 +64,15 @@ type releaser struct {
 
 	picker    *widget.Picker
 	report    Resource[FolderReport]
+	asked     string // folder that report is read of
+	seen      string // folder that report was read of last
 	found     Resource[[]string]
 	recent    Resource[[]string]
 	version   widget.Input
 	proposed  Resource[string]
 	touched   bool // the operator typed a version
-	field     int  // 0 version, 1 channel
+	field     int  // 0 version, 1 channel, 2 delta
+	delta     bool
 	channel   string
 	resume    string
 	logs      map[release.StageName]*stageLog
@@ -107,7 +111,7 @@ func (r *releaser) Title() string { return r.e.S.TabRelease }
 
 func (r *releaser) Enter() tea.Cmd {
 	e := r.e
-	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadSummary(), e.LoadSchedule(), e.LoadUnfinished(),
+	cmds := []tea.Cmd{e.LoadKeys(), e.LoadChannels(), e.LoadSummary(), e.LoadSchedule(), e.LoadAbout(), e.LoadUnfinished(),
 		r.stores.LoadLocal(e, e.Services.Keys.Stores), r.recent.LoadLocal(e, e.Services.Folders.Recent)}
 	if r.phase == phaseDone || r.phase == phaseFailed && r.err == nil {
 		r.reset()
@@ -302,7 +306,7 @@ func (r *releaser) stuck() string {
 		}
 	case r.phase == phaseFolder:
 		switch {
-		case r.report.Loading():
+		case r.report.Loading() && !(r.report.Ready() && r.seen == r.picker.Value()):
 			return e.S.WhyLooking
 		case r.report.Err != nil:
 			return text.Clean(r.report.Err.Error())
@@ -370,6 +374,7 @@ func (r *releaser) inspect() tea.Cmd {
 	if dir == "" {
 		return nil
 	}
+	r.asked = dir
 	return r.report.LoadLocal(e, func(ctx context.Context) (FolderReport, error) { return e.Services.Folders.Inspect(ctx, dir) })
 }
 
@@ -398,7 +403,7 @@ func (r *releaser) versionProblem() string {
 // prepare starts preflight … register as a job.
 func (r *releaser) prepare() tea.Cmd {
 	e := r.e
-	request := ReleaseRequest{AppID: e.Facts.AppID, Dir: r.report.Value.Dir, Channel: r.channel, Version: r.version.Value(), Resume: r.resume}
+	request := ReleaseRequest{AppID: e.Facts.AppID, Dir: r.report.Value.Dir, Channel: r.channel, Version: r.version.Value(), Resume: r.resume, Delta: r.delta && r.canDelta()}
 	if k, ok := r.chosenKey(); ok {
 		request.KeyID = k.ID
 	}
@@ -522,6 +527,8 @@ func (r *releaser) keyMade(m keyMadeMsg) tea.Cmd {
 
 func (r *releaser) loaded(m LoadedMsg) tea.Cmd {
 	switch {
+	case m.Of(&r.report) && r.report.Err == nil && !r.report.Loading():
+		r.seen = r.asked
 	case m.Of(&r.found):
 		r.picker.Found = r.found.Value
 	case m.Of(&r.recent):
@@ -558,8 +565,15 @@ func (r *releaser) typed(msg tea.Msg) tea.Cmd {
 		return tea.Batch(cmds...)
 	case r.phase == phasePlan:
 		switch {
-		case name == "tab" || name == "shift+tab" || r.field == 0 && name == "down" || r.field == 1 && name == "up" && r.channelAt() == 0:
-			r.field = 1 - r.field
+		case name == "tab" || r.field == 0 && name == "down" || r.field == 1 && name == "down" && r.channelAt() == len(r.channelNames())-1:
+			r.field = (r.field + 1) % 3
+		case name == "shift+tab" || r.field == 2 && name == "up" || r.field == 1 && name == "up" && r.channelAt() == 0:
+			r.field = (r.field + 2) % 3
+		case r.field == 2:
+			switch name {
+			case "space", "left", "right", "h", "l":
+				r.delta = !r.delta && r.canDelta()
+			}
 		case r.field == 0:
 			if r.version.Update(msg) {
 				r.touched = true
@@ -724,6 +738,11 @@ func (r *releaser) fail(err error) {
 			}
 		}
 	}
+}
+
+// canDelta reports whether the server keeps the files of a delta update.
+func (r *releaser) canDelta() bool {
+	return slices.Contains(r.e.Data.About.Value.Capabilities, capgo.CapDelta)
 }
 
 // Channel is the channel that the release goes to.

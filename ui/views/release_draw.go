@@ -286,7 +286,7 @@ func (r *releaser) planPanel(w, h int) string {
 	}
 	lines = append(lines, " "+e.St.Muted.Render(e.S.Version), " "+mark(r.field == 0)+r.version.View(min(24, w-4), r.e.St)+" "+widget.Cut(note, max(0, w-30)), "", " "+e.St.Muted.Render(e.S.Channel))
 	names := r.channelNames()
-	room := max(2, h-len(lines)-8)
+	room := max(2, h-len(lines)-9)
 	from := max(0, min(r.channelAt()-room+1, len(names)-room))
 	for i := from; i < len(names) && i < from+room; i++ {
 		n := names[i]
@@ -310,10 +310,25 @@ func (r *releaser) planPanel(w, h int) string {
 	}
 	k, _ := r.chosenKey()
 	v := r.report.Value
-	lines = append(lines, "",
-		" "+field(e, e.S.BuildFolder, e.St.Text.Render(widget.CutLeft(text.Clean(v.Dir), max(8, w-18))), 14),
-		" "+field(e, e.S.SignedWith, e.St.Text.Render(shortKey(k.ID))+"  "+e.St.Muted.Render(storeName(e, k.Store)), 14),
-		"", " "+keyed(e, e.S.Enter, e.S.ToRun)+"   "+keyed(e, "tab", e.S.HelpField))
+	delta := e.St.Text.Render(e.S.DeltaOff)
+	switch {
+	case !r.canDelta():
+		delta = e.St.Muted.Render(e.S.DeltaNone)
+	case r.delta:
+		delta = e.St.OK.Render("● ") + e.St.Text.Render(e.S.DeltaOn)
+	}
+	row := " " + field(e, e.S.DeltaLabel, delta, 13)
+	if r.field == 2 {
+		row = e.St.Selected(e.St.Accent.Render("▌") + widget.Pad(strings.TrimPrefix(row, " "), w-3))
+	}
+	more := keyed(e, "tab", e.S.HelpField)
+	if r.field == 2 && r.canDelta() {
+		more = keyed(e, e.S.Space, e.S.DeltaTurn)
+	}
+	lines = append(lines, "", row,
+		" "+field(e, e.S.BuildFolder, e.St.Text.Render(widget.CutLeft(text.Clean(v.Dir), max(8, w-18))), 13),
+		" "+field(e, e.S.SignedWith, e.St.Text.Render(shortKey(k.ID))+"  "+e.St.Muted.Render(storeName(e, k.Store)), 13),
+		"", " "+keyed(e, e.S.Enter, e.S.ToRun)+"   "+more)
 	return widget.Fit(join(lines), w, h)
 }
 
@@ -392,7 +407,7 @@ func stepLines(e *Env, steps []release.Event, w int) []string {
 	var lines []string
 	for _, s := range steps {
 		ink, glyph := e.St.Level(s.Level)
-		line := text.Clean(s.Text)
+		line := text.Step(e.Lang, s.Text)
 		if s.Code != "" && s.Level != "ok" {
 			line += "  " + text.Clean(s.Code)
 		}
@@ -551,7 +566,7 @@ func (r *releaser) donePanel(w, h int) string {
 		if d.Installed {
 			lines = append(lines, " "+e.St.OK.Render("✓ ")+e.St.Bold.Render(sprintf(e.S.DeviceTook, clean(d.PluginVersion), clean(res.Version))))
 		} else {
-			lines = append(lines, " "+e.St.Danger.Render("× ")+e.St.Bold.Render(sprintf(e.S.DeviceRefused, clean(d.PluginVersion), clean(d.Reason))))
+			lines = append(lines, " "+e.St.Danger.Render("× ")+e.St.Bold.Render(sprintf(e.S.DeviceRefused, clean(d.PluginVersion), text.Sentence(e.Lang, d.Reason))))
 		}
 		steps := stepLines(e, r.log(release.StagePromote).steps, w-2)
 		if room := max(0, h-len(lines)-3); len(steps) > room {

@@ -153,6 +153,7 @@ type ReleaseRequest struct {
 	Channel string
 	Version string // "" lets the pipeline choose the next free one
 	KeyID   string
+	Delta   bool // upload the single files too, so that devices fetch only what changed
 	// Resume is the id of an unfinished release to continue; the other fields are then ignored.
 	Resume string
 }
