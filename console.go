@@ -24,8 +24,9 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	var passphrases *ui.Passphrases
 	if start.Demo == nil { // the demo knows its own
 		passphrases = ui.NewPassphrases()
-		config.Keys.Passphrase, config.Keys.NewPassphrase = passphrases.Ask, passphrases.AskNew
-		config.Keys.Environment = keys.TakeEnvironment()
+		if config.Keys, err = consoleKeys(passphrases); err != nil {
+			return err
+		}
 	}
 	w, err := workspace.Open(ctx, config)
 	if err != nil {
@@ -52,6 +53,16 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
 		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang, Passphrases: passphrases,
 	})
+}
+
+// consoleKeys takes passphrases and keys from where the commands take them, and
+// asks in a dialog where the environment names no passphrase file.
+func consoleKeys(passphrases *ui.Passphrases) (keys.Options, error) {
+	o, err := cli.EnvironmentKeys()
+	if err == nil && o.Passphrase == nil {
+		o.Passphrase, o.NewPassphrase = passphrases.Ask, passphrases.AskNew
+	}
+	return o, err
 }
 
 func consoleOn(ctx context.Context, start cli.ConsoleStart) (workspace.Config, connect.Options, error) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"capstan/core/keys"
 	"capstan/examples"
 	"capstan/internal/servertest"
 )
@@ -31,8 +34,10 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { return setUpScript(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"json": jsonCommand,
-			"edit": editCommand,
+			"json":   jsonCommand,
+			"edit":   editCommand,
+			"device": deviceCommand,
+			"oldkey": oldKeyCommand,
 		},
 	})
 }
@@ -120,6 +125,39 @@ func field(ts *testscript.TestScript, object any, path string) string {
 		return ""
 	}
 	return fmt.Sprint(object)
+}
+
+// deviceCommand asks the server as a device does: device KEYID VERSION [APPID
+// [PLUGIN]]. The answer is the new stdout; the device is the same at every call.
+func deviceCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || len(args) > 4 || neg {
+		ts.Fatalf("usage: device KEYID VERSION [APPID [PLUGIN]]")
+	}
+	args = append(args, []string{"com.example.harbour", "8.51.23"}[len(args)-2:]...)
+	ask, err := json.Marshal(map[string]any{
+		"app_id": args[2], "device_id": "0b7f5f6a-6a8e-4c7e-9d5b-0d9a8f7c1e22", "platform": "android", "version_name": args[1],
+		"version_build": "1.0.0", "version_os": "14", "version_code": "1", "plugin_version": args[3], "is_emulator": false, "is_prod": true,
+		"custom_id": "", "key_id": args[0],
+	})
+	ts.Check(err)
+	answer, err := http.Post(ts.Getenv("SERVER")+"/updates", "application/json", bytes.NewReader(ask))
+	ts.Check(err)
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
+}
+
+// oldKeyCommand leaves a pair of the first scheme in a folder, as the Capgo CLI
+// of that time did: oldkey DIR.
+func oldKeyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: oldkey DIR")
+	}
+	key, err := keys.Generate()
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.WriteFile(filepath.Join(dir, keys.PrivateFileV1), keys.EncodePrivate(key), 0o600))
+	ts.Check(os.WriteFile(filepath.Join(dir, keys.PublicFileV1), keys.EncodePublic(&key.PublicKey), 0o644))
 }
 
 // editCommand replaces a text in a file: edit FILE OLD NEW.

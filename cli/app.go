@@ -113,7 +113,11 @@ func newAppList(c *Command, f *registryFlags) *cobra.Command {
 			return c.Result(rowsOrEmpty(apps), func(w io.Writer) {
 				rows := make([][]string, 0, len(apps))
 				for _, a := range apps {
-					rows = append(rows, []string{a.AppID, a.Name, keyOnRecord(a), day(&a.CreatedAt)})
+					key := keyOnRecord(a)
+					if a.SecondPublicKey != "" {
+						key += " + " + secondOnRecord(a)
+					}
+					rows = append(rows, []string{a.AppID, a.Name, key, day(&a.CreatedAt)})
 				}
 				table(w, "APP\tNAME\tKEY\tCREATED", rows)
 			})

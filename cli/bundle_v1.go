@@ -4,28 +4,23 @@ import (
 	"context"
 	"crypto"
 	"crypto/rsa"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"capstan/core/bundle"
-	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/keys"
 	"capstan/core/project"
 	"capstan/core/release"
+	"capstan/core/workspace"
 )
 
 // The first encryption scheme, for fleets whose plugins read nothing newer: the
 // private key is in the app, bundles are encrypted to its public half, and the
 // checksum is a CRC-32.
-
-// v1Warning is said with every bundle of the first scheme.
-const v1Warning = "the first scheme hides a bundle and vouches for nothing: every copy of the app holds the private key, whoever has one can make bundles that all of them accept, and its CRC-32 notices accidents only; capstan doctor explains the way to the second scheme"
 
 // formatFlag adds --format, which chooses the encryption scheme.
 func formatFlag(cmd *cobra.Command, scheme *string) {
@@ -138,7 +133,7 @@ func (c *Command) encryptV1(ctx context.Context, key privateFlags, p *project.Pr
 	if err != nil {
 		return err
 	}
-	out := encryptedV1{Filename: args[0] + "_encrypted.zip", Format: string(keys.V1), Warnings: []string{v1Warning}}
+	out := encryptedV1{Filename: args[0] + "_encrypted.zip", Format: string(keys.V1), Warnings: []string{release.V1Warning}}
 	err = writeWhole(out.Filename, 0o644, func(w io.Writer) error {
 		sealed, err := bundle.SealV1(ctx, io.NewSectionReader(in, 0, size), w, pub)
 		if err != nil {
@@ -156,7 +151,7 @@ func (c *Command) encryptV1(ctx context.Context, key privateFlags, p *project.Pr
 	if err != nil {
 		return err
 	}
-	c.Notef("warning: %s", v1Warning)
+	c.Notef("warning: %s", release.V1Warning)
 	return c.Result(out, func(w io.Writer) {
 		fmt.Fprintln(w, oneLine(out.Filename))
 		printRows(w, [][2]string{{"session key", out.IVSessionKey}, {"checksum (CRC-32)", out.Checksum}, {"key", out.KeyID}, {"size", bytesText(out.Size)}})
@@ -226,133 +221,37 @@ func (c *Command) decryptV1(ctx context.Context, key publicFlags, p *project.Pro
 	}
 	// Equal checksums show that nothing broke. Nobody signed them.
 	result.Checksum, result.Size = opened.SHA256, opened.Size
-	c.Notef("warning: %s", v1Warning)
+	c.Notef("warning: %s", release.V1Warning)
 	return c.Result(result, func(w io.Writer) {
 		fmt.Fprintln(w, oneLine(result.Filename))
 		printRows(w, [][2]string{{"SHA-256", opened.SHA256}, {"CRC-32", opened.CRC32}, {"size", bytesText(result.Size)}, {"verified", "no: the first scheme signs nothing"}})
 	})
 }
 
-// uploadedV1 is the object of capstan bundle upload --format v1 --json.
-type uploadedV1 struct {
-	App      string   `json:"app"`
-	Version  string   `json:"version"`
-	Channel  string   `json:"channel,omitempty"`
-	Format   string   `json:"format"`
-	URL      string   `json:"url"`
-	Checksum string   `json:"checksum"`
-	Size     int64    `json:"size"`
-	Warnings []string `json:"warnings"`
-}
-
-// uploadV1 packs, encrypts, uploads and registers a bundle of the first scheme.
-// It is short enough to be run again whole, so it keeps no journal; the object's
-// name carries its hash, and nothing that is there is overwritten.
-func (c *Command) uploadV1(ctx context.Context, f *releaseFlags) error {
-	const op = "upload bundle"
-	w, err := c.workspace(ctx, &f.workspace)
-	if err != nil {
-		return err
-	}
+// firstScheme prepares a release in the first scheme: the plugin must read it,
+// and the public half of the key that the app carries must be at hand.
+func (c *Command) firstScheme(ctx context.Context, f *releaseFlags, w *workspace.Workspace) error {
 	if err := checkV1Reads(w.Project); err != nil {
 		return err
 	}
-	if err := f.chooseVersion(ctx, w); err != nil {
-		return err
+	appID := f.request.AppID
+	if appID == "" && w.Project != nil {
+		appID = w.Project.AppID
 	}
-	request := f.request
-	request.Plain = true // the plan's key is one of the second scheme
-	plan, err := w.Plan(ctx, request)
-	if err != nil {
-		return err
-	}
-	if err := release.CheckVersion(plan.Version); err != nil {
-		return err
-	}
-	if _, err := w.Pipeline(); err != nil { // says what of the server is missing
-		return err
-	}
-	app, err := w.Registry.App(ctx, plan.AppID)
-	if err != nil {
-		return err
-	}
-	if app.PublicKey != "" {
-		return failure.Newf(failure.Conflict, "encryption_required", op, "its apps read the second scheme; leave out --format", "%s has a public key on record and takes signed bundles only", plan.AppID)
-	}
-	if w.Storage == nil {
-		return failure.New(failure.Usage, "storage_missing", op, "no storage is set", "pass --storage, or set CAPSTAN_STORAGE")
-	}
-	zip := zipFlags{path: plan.Dir, reason: plan.Reason, noCodeCheck: plan.NoCodeCheck, options: bundle.Options{SourceMaps: plan.SourceMaps}}
-	if err := c.preflight(ctx, &zip); err != nil {
-		return err
-	}
-	pub, err := c.publicV1(ctx, privateFlags{}, plan.AppID)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "capstan-v1-")
-	if err != nil {
-		return failure.Wrap(err, failure.Failed, "write_failed", op, "")
-	}
-	defer os.RemoveAll(dir)
-	object, sealed, err := packV1(ctx, dir, plan.Dir, zip.options, pub)
-	if err != nil {
-		return err
-	}
-	defer object.Close()
-	c.Notef("warning: %s", v1Warning)
-	name := plan.AppID + "/" + plan.Version + "/" + sealed.ObjectSHA256 + ".zip"
-	_, err = w.Storage.Put(ctx, name, object, sealed.ObjectSize, sealed.ObjectSHA256, nil)
-	if err != nil {
-		return err
-	}
-	address := w.Storage.PublicURL(name)
-	out := uploadedV1{App: plan.AppID, Version: plan.Version, Channel: plan.Channel, Format: string(keys.V1), URL: address, Checksum: sealed.CRC32, Size: sealed.ObjectSize, Warnings: []string{v1Warning}}
-	_, err = w.Registry.RegisterBundle(ctx, capgo.NewBundle{
-		AppID: plan.AppID, Version: plan.Version, ExternalURL: address, Checksum: sealed.CRC32, SessionKey: sealed.SessionKey,
-		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
-		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.Comment, NativePackages: json.RawMessage(plan.NativePackages),
-	})
-	if err != nil {
-		return err
-	}
-	if plan.Channel != "" {
-		if err := w.Registry.ChangeChannel(ctx, capgo.ChannelChange{AppID: plan.AppID, Channel: plan.Channel, Version: &plan.Version}); err != nil {
-			return err
-		}
-	}
-	return c.Result(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s %s is registered in the first scheme\n", out.App, out.Version)
-		if out.Channel != "" {
-			fmt.Fprintf(w, "%s is live on %s\n", out.Version, out.Channel)
-		}
-	})
+	pub, err := c.publicV1(ctx, privateFlags{}, appID)
+	f.request.FirstScheme = pub
+	return err
 }
 
-// packV1 leaves the encrypted bundle in dir and opens it.
-func packV1(ctx context.Context, dir, build string, o bundle.Options, pub *rsa.PublicKey) (*os.File, bundle.Sealed, error) {
-	const op = "pack bundle"
-	plainPath, path := filepath.Join(dir, "plain.zip"), filepath.Join(dir, "object.zip")
-	err := writeWhole(plainPath, 0o600, func(w io.Writer) error {
-		_, err := bundle.Pack(ctx, build, w, o)
-		return err
-	})
+// pipeline gives the machinery of a release, with the private key that apps of
+// the first scheme carry, for their proof.
+func (c *Command) pipeline(w *workspace.Workspace) (*release.Pipeline, error) {
+	p, err := w.Pipeline()
 	if err != nil {
-		return nil, bundle.Sealed{}, err
+		return nil, err
 	}
-	plain, err := os.Open(plainPath)
-	if err != nil {
-		return nil, bundle.Sealed{}, failure.Wrap(err, failure.Failed, "read_failed", op, "")
+	p.App = func(ctx context.Context, _ string) (crypto.Decrypter, error) {
+		return c.privateV1(ctx, publicFlags{}, w.Project)
 	}
-	defer plain.Close()
-	var sealed bundle.Sealed
-	err = writeWhole(path, 0o600, func(w io.Writer) error {
-		sealed, err = bundle.SealV1(ctx, plain, w, pub)
-		return err
-	})
-	if err != nil {
-		return nil, bundle.Sealed{}, err
-	}
-	object, err := os.Open(path)
-	return object, sealed, failure.Wrap(err, failure.Failed, "read_failed", op, "")
+	return p, nil
 }

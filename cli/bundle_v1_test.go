@@ -15,6 +15,7 @@ import (
 	"capstan/core/bundle"
 	"capstan/core/failure"
 	"capstan/core/keys"
+	"capstan/core/release"
 	"capstan/internal/peers"
 )
 
@@ -101,7 +102,7 @@ func TestFirstSchemeUpload(t *testing.T) {
 	if status != 0 || strings.Contains(out+errs, "PRIVATE KEY") {
 		t.Fatalf("status %d\n%s%s", status, out, errs)
 	}
-	var uploaded uploadedV1
+	var uploaded release.Result
 	if err := json.Unmarshal([]byte(out), &uploaded); err != nil || len(uploaded.Warnings) == 0 || !strings.Contains(uploaded.Warnings[0], "vouches for nothing") {
 		t.Fatalf("%s: %v", out, err)
 	}
@@ -119,7 +120,7 @@ func TestFirstSchemeUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &offer); err != nil || offer.Version != "1.1.0" || offer.Checksum != uploaded.Checksum || len(offer.Checksum) != 8 {
+	if err := json.Unmarshal(text, &offer); err != nil || offer.Version != "1.1.0" || offer.Checksum != uploaded.CRC32 || len(offer.Checksum) != 8 {
 		t.Fatalf("the device hears %s: %v", text, err)
 	}
 	object, err := http.Get(offer.URL)

@@ -109,7 +109,12 @@ func newChannelShow(c *Command, f *registryFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.Result(ch, func(w io.Writer) { printChannel(w, ch, lastChange(cmd.Context(), client, appID, ch.Name)) })
+			return c.Result(ch, func(w io.Writer) {
+				printChannel(w, ch, lastChange(cmd.Context(), client, appID, ch.Name))
+				if text := drainText(cmd.Context(), client, appID); text != "" {
+					fmt.Fprintf(w, "keys: %s\n", oneLine(text))
+				}
+			})
 		},
 	}
 }

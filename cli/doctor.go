@@ -35,6 +35,7 @@ type doctorResult struct {
 
 type doctorFlags struct {
 	path, channel, bundleURL string
+	artifacts                []string
 	fix, online, storage     bool
 }
 
@@ -56,6 +57,7 @@ that something blocks; warnings alone give 0.`,
 	flags.StringVar(&f.channel, "channel", "", "compare with the channel that is going to be published")
 	flags.StringVar(&f.bundleURL, "bundle-url", "", "look whether a bundle can be downloaded there")
 	flags.BoolVar(&f.storage, "storage", false, "try the storage with a small object, and look for unfinished uploads; with --fix those older than a day are dropped")
+	flags.StringArrayVar(&f.artifacts, "artifact", nil, "compare with the config inside a built .apk, .aab or .ipa; may be given more than once")
 	flags.BoolVar(&f.online, "online", false, "ask the update server which keys devices carry")
 	return cmd
 }
@@ -135,6 +137,9 @@ func (c *Command) examine(ctx context.Context, f *doctorFlags) (doctorResult, er
 	}
 	if f.storage {
 		result.Findings = append(result.Findings, c.checkStorage(ctx, f)...)
+	}
+	for _, file := range f.artifacts {
+		result.Findings = append(result.Findings, project.ArtifactCheck(file)(ctx, p)...)
 	}
 	for _, check := range doctorChecks {
 		result.Findings = append(result.Findings, check(ctx, c, p)...)

@@ -485,7 +485,11 @@ func (c *Command) publicToSave(ctx context.Context, source *keySource, p *projec
 	if err != nil {
 		return "", err
 	}
-	rec, err := ring.Find(ctx, p.AppID)
+	query := p.AppID
+	if rotation, ok, err := ring.Rotation(p.AppID); err == nil && ok {
+		query = rotation.NewKeyID // the config is that of the next native build
+	}
+	rec, err := ring.Find(ctx, query)
 	return rec.PublicPEM, err
 }
 

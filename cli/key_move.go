@@ -250,15 +250,17 @@ func newKeyRestore(c *Command, source *keySource) *cobra.Command {
 }
 
 func newKeyRotate(c *Command, source *keySource) *cobra.Command {
-	var dir, appID, start, next string
+	var dir, appID, start, next, store string
 	var anyway, cancel, count bool
 	var onOld, total int
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Change an app from one key to another, step by step", Args: cobra.NoArgs,
 		Long: `Show or move the change of an app's key. The public half is compiled into the native
 app, so the change goes through four states: announced (the new key ships with the next
-native build), both (bundles are sealed with both keys), draining (the devices on the old
-key are counted) and retired (the new key alone).`,
+native build), both (every release is sealed for both keys, and the server answers a device
+by the key that it carries), draining (the devices on the old key are counted) and retired
+(the new key alone). With a server in the profile, --to both puts the new key on record
+beside the old one, and --to retired leaves the new one alone there.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			ring, err := c.openRing(source)
@@ -274,6 +276,8 @@ key are counted) and retired (the new key alone).`,
 			}
 			var r keys.Rotation
 			switch {
+			case start == "new":
+				r, err = c.startWithNew(ctx, ring, p, appID, keys.Kind(store))
 			case start != "":
 				r, err = ring.StartRotation(ctx, appID, start)
 			case cancel:
@@ -289,7 +293,7 @@ key are counted) and retired (the new key alone).`,
 						return err
 					}
 				}
-				r, err = ring.AdvanceRotation(ctx, appID, keys.RotationState(next), anyway)
+				r, err = c.rotateTo(ctx, ring, dir, appID, keys.RotationState(next), anyway)
 			default:
 				var ok bool
 				if r, ok, err = ring.Rotation(appID); err == nil && !ok {
@@ -314,7 +318,8 @@ key are counted) and retired (the new key alone).`,
 	f := cmd.Flags()
 	f.StringVar(&dir, "dir", ".", "folder of the project")
 	f.StringVar(&appID, "app", "", "app id (default: the project's)")
-	f.StringVar(&start, "start", "", "announce the change to this key")
+	f.StringVar(&start, "start", "", "announce the change to this key; new makes one and puts its public half into the project")
+	f.StringVar(&store, "store", envOr("CAPSTAN_KEY_STORE", string(keys.Keyring)), "with --start new: where the private half is kept, keyring or file")
 	f.StringVar(&next, "to", "", "go to the next state: both, draining or retired")
 	f.BoolVar(&cancel, "cancel", false, "give up a change that is only announced")
 	f.BoolVar(&count, "count", false, "ask the update server how many devices use the old key")

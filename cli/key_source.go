@@ -169,3 +169,12 @@ func (c *Command) readTwice(ctx context.Context, in *os.File, prompt string) ([]
 	}
 	return nil, failure.New(failure.KeyStore, "passphrase_missing", "read passphrase", "the passphrase was not typed twice alike", "")
 }
+
+// EnvironmentKeys are the key ring's options as the environment gives them
+// (CAPSTAN_PASSPHRASE_FILE, CAPSTAN_KEY_COMMAND, CAPSTAN_PRIVATE_KEY), for the
+// console: where Passphrase is nil, the console asks for it in a dialog.
+func EnvironmentKeys() (keys.Options, error) {
+	o, err := (&Command{Quiet: true}).ringOptions(environmentKeySource())
+	o.Waiting = nil // a line would go through the screen
+	return o, err
+}

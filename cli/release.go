@@ -64,13 +64,17 @@ func newRelease(c *Command) *cobra.Command {
 		flags          releaseFlags
 		resume, giveUp string
 		list, dryRun   bool
+		scheme         string
 	)
 	command := &cobra.Command{
 		Use:   "release [APPID]",
 		Short: "Take a build folder to a live channel, or continue a release that stopped",
 		Long: `release checks the build, packs, encrypts and signs it, uploads it, installs it from its
 public address as every plugin generation of the fleet would, registers it, and points the
-channel at it. A journal is kept: after any kind of stop, --resume continues.`,
+channel at it. A journal is kept: after any kind of stop, --resume continues.
+
+While the app changes keys (capstan key rotate), the build is sealed for both keys. With
+--format v1 it is encrypted for plugins that read nothing newer, and vouched for by nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -89,6 +93,13 @@ channel at it. A journal is kept: after any kind of stop, --resume continues.`,
 			case cmd.Flags().Changed("resume"):
 				return c.resume(ctx, w, strings.TrimSpace(resume))
 			}
+			if old, err := isV1(scheme); err != nil {
+				return err
+			} else if old {
+				if err := c.firstScheme(ctx, &flags, w); err != nil {
+					return err
+				}
+			}
 			if err := flags.chooseVersion(ctx, w); err != nil {
 				return err
 			}
@@ -106,6 +117,7 @@ channel at it. A journal is kept: after any kind of stop, --resume continues.`,
 		},
 	}
 	flags.add(command)
+	formatFlag(command, &scheme)
 	f := command.Flags()
 	f.StringVar(&resume, "resume", "", "continue a release by its id; without one, the newest that stopped")
 	f.Lookup("resume").NoOptDefVal = " "
@@ -133,18 +145,21 @@ decrypted and proven first, and a signed checksum that is not given is made from
 			if len(args) == 1 {
 				flags.request.AppID = args[0]
 			}
-			if old, err := isV1(scheme); err != nil {
+			old, err := isV1(scheme)
+			if err != nil {
 				return err
-			} else if old {
-				if external.URL != "" {
-					return failure.New(failure.Usage, "usage", "", "--external does not go with --format v1", "leave out --external: the bundle is packed, encrypted and uploaded")
-				}
-				flags.request.NoChannel = flags.request.Channel == ""
-				return c.uploadV1(ctx, &flags)
+			}
+			if old && external.URL != "" {
+				return failure.New(failure.Usage, "usage", "", "--external does not go with --format v1", "leave out --external: the bundle is packed, encrypted and uploaded")
 			}
 			w, err := c.workspace(ctx, &flags.workspace)
 			if err != nil {
 				return err
+			}
+			if old {
+				if err := c.firstScheme(ctx, &flags, w); err != nil {
+					return err
+				}
 			}
 			// Uploading alone promotes nothing, whatever the profile's channel is.
 			flags.request.NoChannel = flags.request.Channel == ""
@@ -156,7 +171,7 @@ decrypted and proven first, and a signed checksum that is not given is made from
 				return err
 			}
 			if external.URL != "" {
-				plan.Dir, plan.External = "", &external
+				plan.Dir, plan.External, plan.Second = "", &external, nil
 			} else if external.SessionKey != "" || external.Checksum != "" {
 				return failure.New(failure.Usage, "external_missing", "register the bundle", "a session key or checksum without an object", "name the object's address with --external")
 			}
@@ -174,7 +189,7 @@ decrypted and proven first, and a signed checksum that is not given is made from
 
 // runRelease runs a plan; events says whether --json prints its events too.
 func (c *Command) runRelease(ctx context.Context, w *workspace.Workspace, plan release.Plan, events bool) error {
-	pipeline, err := w.Pipeline()
+	pipeline, err := c.pipeline(w)
 	if err != nil {
 		return err
 	}
@@ -183,7 +198,7 @@ func (c *Command) runRelease(ctx context.Context, w *workspace.Workspace, plan r
 }
 
 func (c *Command) resume(ctx context.Context, w *workspace.Workspace, id string) error {
-	pipeline, err := w.Pipeline()
+	pipeline, err := c.pipeline(w)
 	if err != nil {
 		return err
 	}
@@ -205,6 +220,7 @@ func (c *Command) released(w *workspace.Workspace, result release.Result, err er
 	return c.Result(result, func(out io.Writer) {
 		if result.Channel == "" {
 			fmt.Fprintf(out, "%s %s is registered; no channel points at it\n", result.App, result.Version)
+			printReceipt(out, result.Receipt)
 			return
 		}
 		fmt.Fprintf(out, "%s %s is live on %s", result.App, result.Version, result.Channel)
@@ -212,10 +228,27 @@ func (c *Command) released(w *workspace.Workspace, result release.Result, err er
 			fmt.Fprintf(out, " (before: %s)", result.Previous)
 		}
 		fmt.Fprintln(out)
+		printReceipt(out, result.Receipt)
 		if d := result.Device; d != nil && !d.Installed {
 			fmt.Fprintf(out, "a simulated device (plugin %s) does not take it: %s\n", d.PluginVersion, oneLine(d.Reason))
 		}
+		if d := result.SecondDevice; d != nil && !d.Installed {
+			fmt.Fprintf(out, "a simulated device with key %s (plugin %s) does not take it: %s\n", result.SecondKeyID, d.PluginVersion, oneLine(d.Reason))
+		}
+		if result.SecondKeyID != "" {
+			fmt.Fprintf(out, "sealed for keys %s and %s\n", result.KeyID, result.SecondKeyID)
+		}
+		for _, warning := range result.Warnings {
+			fmt.Fprintf(out, "warning: %s\n", oneLine(warning))
+		}
 	})
+}
+
+// printReceipt says where the release is in the server's ledger.
+func printReceipt(out io.Writer, r *release.Receipt) {
+	if r != nil {
+		fmt.Fprintf(out, "receipt: %s\n", oneLine(r.Text()))
+	}
 }
 
 func (c *Command) listReleases(ctx context.Context, w *workspace.Workspace) error {

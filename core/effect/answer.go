@@ -98,6 +98,10 @@ func (w *World) weigh(channel *capgo.Channel, d capgo.Device, current string, a 
 
 // judge takes the checks from the bundle on; the first that fails decides.
 func (w *World) judge(d capgo.Device, channel *capgo.Channel, target *capgo.Bundle, name, current string, native, plugin *semver.Version) string {
+	if target != nil && len(target.Seals) > 0 {
+		own := target.For(d.KeyID)
+		target = &own
+	}
 	if target != nil && d.KeyID != "" && target.KeyID != "" && d.KeyID != target.KeyID && plugin.GreaterThan(shortKeyIDs) {
 		return capgo.CodeKeyMismatch
 	}

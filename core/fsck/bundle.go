@@ -2,6 +2,7 @@ package fsck
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -24,17 +25,51 @@ func (c *check) checkBundles(ctx context.Context) error {
 		if c.Progress != nil {
 			c.Progress(i, len(c.bundles), b.Name)
 		}
-		c.checkSignature(b)
-		if err := c.checkObject(ctx, b); err != nil {
-			return err
-		}
-		if len(c.serving[b.Name]) > 0 || c.All {
-			if err := c.checkPublic(ctx, b); err != nil {
+		for _, seal := range c.seals(b) {
+			c.checkSignature(seal)
+			if err := c.checkObject(ctx, seal); err != nil {
 				return err
+			}
+			if len(c.serving[b.Name]) > 0 || c.All {
+				if err := c.checkPublic(ctx, seal); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// seals are the bundle as devices hear of it, one for each key that it is sealed
+// for. Those for a key that is no longer on record are not served: the app has
+// changed keys, and they are left out beside another one.
+func (c *check) seals(b capgo.Bundle) []capgo.Bundle {
+	all := []capgo.Bundle{b}
+	for _, s := range b.Seals {
+		all = append(all, b.With(s))
+	}
+	if len(all) == 1 || c.public == nil {
+		return all
+	}
+	var served []capgo.Bundle
+	for _, seal := range all {
+		if seal.KeyID == "" || seal.KeyID == keys.KeyID(c.publicOf(seal)) {
+			served = append(served, seal)
+		}
+	}
+	if len(served) == 0 {
+		return all[:1]
+	}
+	return served
+}
+
+// publicOf is the key that a bundle is to be verified with: the second one on
+// record for what names it, else the first. nil when none is known.
+func (c *check) publicOf(b capgo.Bundle) *rsa.PublicKey {
+	if c.second != nil && b.KeyID == keys.KeyID(c.second) {
+		return c.second
+	}
+	return c.public
 }
 
 // about makes a finding on a bundle; what is wrong with one that is served
@@ -68,14 +103,15 @@ func (c *check) checkSignature(b capgo.Bundle) {
 		}
 		return
 	}
-	if c.public == nil {
+	public := c.publicOf(b)
+	if public == nil {
 		return
 	}
-	if id := keys.KeyID(c.public); b.KeyID != "" && b.KeyID != id {
+	if id := keys.KeyID(public); b.KeyID != "" && b.KeyID != id {
 		c.unverified(b, "bundle_key_differs", "bundle %s is sealed for key %s, on record is %s", b.Name, transport.Clean(b.KeyID), id)
 		return
 	}
-	if _, _, err := bundle.RecoverSessionKey(c.public, b.SessionKey); err != nil {
+	if _, _, err := bundle.RecoverSessionKey(public, b.SessionKey); err != nil {
 		c.unverified(b, "session_key_refused", "the session key of bundle %s does not verify with the key on record: %v", b.Name, err)
 	}
 	plain := strings.ToLower(b.PlainChecksum)
@@ -83,7 +119,7 @@ func (c *check) checkSignature(b capgo.Bundle) {
 		if value == "" {
 			continue
 		}
-		sum, form, err := bundle.RecoverChecksum(c.public, value)
+		sum, form, err := bundle.RecoverChecksum(public, value)
 		switch {
 		case err != nil:
 			c.unverified(b, "signature_refused", "a checksum of bundle %s does not verify with the key on record: %v", b.Name, err)
@@ -204,10 +240,11 @@ func (c *check) open(ctx context.Context, b capgo.Bundle, body io.Reader) (sum s
 		}
 		return hex.EncodeToString(plain.Sum(nil)), nil
 	}
-	if c.public == nil {
+	public := c.publicOf(b)
+	if public == nil {
 		return "", nil
 	}
-	digest, _, err := bundle.Decrypt(ctx, body, io.Discard, b.SessionKey, c.public)
+	digest, _, err := bundle.Decrypt(ctx, body, io.Discard, b.SessionKey, public)
 	if err != nil {
 		return "", err
 	}
@@ -220,7 +257,7 @@ func (c *check) speaksOf(b capgo.Bundle, sum string) bool {
 	if b.PlainChecksum != "" {
 		return strings.EqualFold(b.PlainChecksum, sum)
 	}
-	recovered, form, err := bundle.RecoverChecksum(c.public, b.Checksum)
+	recovered, form, err := bundle.RecoverChecksum(c.publicOf(b), b.Checksum)
 	return err == nil && (form == bundle.FormCRC32 || hex.EncodeToString(recovered[:]) == sum)
 }
 

@@ -130,6 +130,7 @@ type check struct {
 	report   Report
 	app      capgo.App
 	public   *rsa.PublicKey // nil for an app without a key
+	second   *rsa.PublicKey // on record too, while the app changes keys
 	bundles  []capgo.Bundle
 	channels []capgo.Channel
 	serving  map[string][]string // bundle name → channels that serve it
@@ -205,8 +206,13 @@ func (c *check) checkKey(context.Context) error {
 		return nil
 	}
 	c.public = public
+	if c.app.SecondPublicKey != "" {
+		if c.second, err = keys.ParsePublic([]byte(c.app.SecondPublicKey)); err != nil {
+			c.add(Block, "key_unreadable", c.AppID, "put the right key on record: capstan key rotate --to both", "the second public key on record cannot be read: %v", err)
+		}
+	}
 	if c.app.PublicKey != "" && c.PublicKey != "" {
-		if own, err := keys.ParsePublic([]byte(c.PublicKey)); err == nil && !own.Equal(public) {
+		if own, err := keys.ParsePublic([]byte(c.PublicKey)); err == nil && !own.Equal(public) && (c.second == nil || !own.Equal(c.second)) {
 			c.add(Warn, "key_differs", c.AppID, "run capstan doctor", "the server has key %s on record, this machine signs with %s", keys.KeyID(public), keys.KeyID(own))
 		}
 	}
@@ -269,10 +275,16 @@ func (c *check) checkOrphans(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, b := range c.bundles {
 		known[release.ObjectName(c.AppID, b.Name, b.ObjectSHA256)] = true
+		for _, s := range b.Seals {
+			known[release.ObjectName(c.AppID, b.Name, s.ObjectSHA256)] = true
+		}
 	}
 	for _, s := range c.states {
 		if s.Sealed != nil && !s.Ended {
 			known[release.ObjectName(c.AppID, s.Plan.Version, s.Sealed.ObjectSHA256)] = true
+			if s.SecondSealed != nil {
+				known[release.ObjectName(c.AppID, s.Plan.Version, s.SecondSealed.ObjectSHA256)] = true
+			}
 		}
 	}
 	for object, err := range c.Storage.List(ctx, c.AppID+"/") {

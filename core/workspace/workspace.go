@@ -168,18 +168,15 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 		return plan, err
 	}
 	plan.KeyID, plan.PublicKey = record.KeyID, record.PublicPEM
-	if r.KeyID == "" {
-		err = w.secondKey(ctx, &plan)
-	}
-	return plan, err
+	return plan, w.secondKey(ctx, &plan, r.KeyID)
 }
 
 // secondKey gives a release both keys of an app that changes keys, as far as the
-// change has come. First is the one in the project's config: a server that knows
+// change has come, unless another key than the current one was asked for. First is the one in the project's config: a server that knows
 // only one key gets the bundle sealed for that.
-func (w *Workspace) secondKey(ctx context.Context, plan *release.Plan) error {
+func (w *Workspace) secondKey(ctx context.Context, plan *release.Plan, asked string) error {
 	rotation, ok, err := w.Keys.Rotation(plan.AppID)
-	if err != nil || !ok || len(rotation.SealingKeys()) < 2 {
+	if err != nil || !ok || len(rotation.SealingKeys()) < 2 || asked != "" && asked != rotation.SealingKey() {
 		return err
 	}
 	first, second := rotation.NewKeyID, rotation.OldKeyID
