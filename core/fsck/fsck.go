@@ -12,6 +12,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,6 +32,11 @@ type Registry interface {
 	Bundles(ctx context.Context, appID string) ([]capgo.Bundle, error)
 	Channels(ctx context.Context, appID string) ([]capgo.Channel, error)
 	History(ctx context.Context, appID, channel string) ([]capgo.Change, error)
+}
+
+// deltas is a registry that keeps the files of delta updates; *remote.Client.
+type deltas interface {
+	Files(ctx context.Context, appID, version string) ([]capgo.NewFile, error)
 }
 
 // Storage is what is asked of the place where objects are kept.
@@ -182,12 +188,20 @@ func (c *check) readRegistry(ctx context.Context) (err error) {
 	c.report.Bundles, c.report.Channels, c.report.Releases = len(c.bundles), len(c.channels), len(c.states)
 	for _, ch := range c.channels {
 		for _, ref := range []*capgo.VersionRef{ch.Version, ch.RolloutVersionInfo} {
-			if ref != nil && ref.Name != "" && ref.Name != capgo.Builtin {
-				c.serving[ref.Name] = append(c.serving[ref.Name], ch.Name)
-			}
+			c.serve(ref, ch.Name)
+		}
+		for platform, ref := range ch.PlatformVersions {
+			c.serve(&ref, ch.Name+" on "+platform)
 		}
 	}
 	return nil
+}
+
+// serve notes that a channel, or one of its platforms, serves a bundle.
+func (c *check) serve(ref *capgo.VersionRef, by string) {
+	if ref != nil && ref.Name != "" && ref.Name != capgo.Builtin {
+		c.serving[ref.Name] = append(c.serving[ref.Name], by)
+	}
 }
 
 // checkKey reads the key that all signatures are held against.
@@ -234,6 +248,10 @@ func (c *check) checkChannels(ctx context.Context) error {
 	for _, ch := range c.channels {
 		c.checkPointer(ch.Name, "channel_dangling", "live bundle", ch.Version)
 		c.checkPointer(ch.Name, "rollout_dangling", "rollout's bundle", ch.RolloutVersionInfo)
+		for _, platform := range slices.Sorted(maps.Keys(ch.PlatformVersions)) {
+			ref := ch.PlatformVersions[platform]
+			c.checkPointer(ch.Name, "channel_dangling", platform+" bundle", &ref)
+		}
 		history, err := c.Registry.History(ctx, c.AppID, ch.Name)
 		if failure.CodeOf(err) == "unsupported" {
 			continue
@@ -272,6 +290,10 @@ func (c *check) checkOrphans(ctx context.Context) error {
 		c.add(Note, "no_storage", "", "name it with --storage", "no storage is set, so that its objects are not compared")
 		return nil
 	}
+	files, err := c.readFiles(ctx)
+	if err != nil {
+		return err
+	}
 	known := map[string]bool{}
 	for _, b := range c.bundles {
 		known[release.ObjectName(c.AppID, b.Name, b.ObjectSHA256)] = true
@@ -282,11 +304,14 @@ func (c *check) checkOrphans(ctx context.Context) error {
 	for _, s := range c.states {
 		if s.Sealed != nil && !s.Ended {
 			known[release.ObjectName(c.AppID, s.Plan.Version, s.Sealed.ObjectSHA256)] = true
+			// Its files are on record only when it has been registered.
+			files.unsure = files.unsure || s.Plan.Delta && s.Registered == nil
 			if s.SecondSealed != nil {
 				known[release.ObjectName(c.AppID, s.Plan.Version, s.SecondSealed.ObjectSHA256)] = true
 			}
 		}
 	}
+	orphans, orphanBytes := 0, int64(0)
 	for object, err := range c.Storage.List(ctx, c.AppID+"/") {
 		if failure.CodeOf(err) == "unsupported" {
 			c.add(Note, "not_listed", "", "", "the storage does not list its objects, so that leftovers cannot be found")
@@ -295,11 +320,17 @@ func (c *check) checkOrphans(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if files.lost(object.Name) {
+			orphans, orphanBytes = orphans+1, orphanBytes+object.Size
+			continue
+		}
+		delete(files.names, object.Name)
 		if isBundleObject(object.Name, c.AppID) && !known[object.Name] {
 			c.add(Warn, "object_orphan", object.Name, "remove it from the storage if no release on another machine is under way",
 				"no bundle and no unfinished release of this machine names the object %s (%d bytes)", transport.Clean(object.Name), object.Size)
 		}
 	}
+	c.reportFiles(files, orphans, orphanBytes)
 	return nil
 }
 

@@ -30,6 +30,9 @@ type world struct {
 	state  string // folder of the journals
 	files  string // folder of the storage
 	client *remote.Client
+	// pipeline and plan made the releases.
+	pipeline *release.Pipeline
+	plan     release.Plan
 	// answer, when set, speaks for the public web server.
 	answer func(http.ResponseWriter, *http.Request)
 }
@@ -61,12 +64,14 @@ func newWorld(t *testing.T) *world {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "index.html"), []byte("<!doctype html><script src=main.js></script>"), 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, "main.js"), []byte("CapacitorUpdater.notifyAppReady() // "+version), 0o644))
-		_, err := pipeline.Run(t.Context(), release.Plan{
+		w.plan = release.Plan{
 			AppID: app, Version: version, Channel: "production", Dir: dir, KeyID: keys.KeyID(&private.PublicKey), PublicKey: string(keys.EncodePublic(&private.PublicKey)),
 			PluginVersion: "8.51.23", UpdateURL: s.BaseURL + "/updates", CreateApp: true,
-		}, func(release.Event) {})
+		}
+		_, err := pipeline.Run(t.Context(), w.plan, func(release.Event) {})
 		must(t, err)
 	}
+	w.pipeline = pipeline
 	w.config = fsck.Config{AppID: app, Registry: rows{w.client, nil, nil}, Storage: store, Journals: journals, All: true}
 	return w
 }
@@ -202,6 +207,9 @@ func TestDriftIsNamed(t *testing.T) {
 		{name: "recorded hash changed", bundle: only("1.1.0", func(b *capgo.Bundle) { b.ObjectSHA256 = flip(b.ObjectSHA256) }), codes: "object_orphan public_hash", status: failure.Verification},
 		{name: "channel to nowhere", channel: func(c *capgo.Channel) { c.Version = &capgo.VersionRef{ID: 99, Name: "9.9.9"} }, codes: "channel_dangling history_differs", status: failure.Failed},
 		{name: "channel moved behind the history", channel: func(c *capgo.Channel) { c.Version = &capgo.VersionRef{ID: 1, Name: "1.0.0"} }, codes: "history_differs", status: failure.Failed},
+		{name: "platform to nowhere", channel: func(c *capgo.Channel) {
+			c.PlatformVersions = map[string]capgo.VersionRef{"ios": {ID: 97, Name: "9.9.7"}}
+		}, codes: "channel_dangling", status: failure.Failed},
 		{name: "rollout to nowhere", channel: func(c *capgo.Channel) { c.RolloutVersionInfo = &capgo.VersionRef{ID: 98, Name: "9.9.8"} }, codes: "rollout_dangling", status: failure.Failed},
 		{name: "orphan", file: "1.1.0", spoil: func(p string, b []byte) error {
 			return os.WriteFile(filepath.Join(filepath.Dir(p), strings.Repeat("0", 64)+".zip"), b, 0o644)
@@ -238,6 +246,60 @@ func TestDriftIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// TestDeltaFiles releases with delta files into a folder, and then loses one and
+// leaves one behind.
+func TestDeltaFiles(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "index.html"), []byte("<!doctype html><script src=main.js></script>"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "main.js"), []byte("CapacitorUpdater.notifyAppReady() // delta"), 0o644))
+	plan := w.plan
+	plan.Version, plan.Dir, plan.Delta = "1.2.0", dir, true
+	_, err := w.pipeline.Run(t.Context(), plan, func(release.Event) {})
+	must(t, err)
+	found := func() (string, fsck.Report) {
+		t.Helper()
+		r, err := fsck.Check(t.Context(), w.config)
+		must(t, err)
+		return strings.Join(codes(r), " "), r
+	}
+	if got, r := found(); got != "" {
+		t.Fatalf("%s\n%+v", got, r.Findings)
+	}
+	files, err := filepath.Glob(filepath.Join(w.files, app, "files", "*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v %v", files, err)
+	}
+	content, err := os.ReadFile(files[0])
+	must(t, err)
+	orphan := filepath.Join(w.files, app, "files", strings.Repeat("ab", 32))
+	must(t, os.WriteFile(orphan, content, 0o644))
+	if got, r := found(); got != "file_orphan" || r.Err() != nil {
+		t.Errorf("%s\n%+v", got, r.Findings)
+	}
+	must(t, os.Remove(orphan))
+	must(t, os.Remove(files[0]))
+	if got, r := found(); got != "file_missing" || r.Err() == nil {
+		t.Errorf("%s\n%+v", got, r.Findings)
+	}
+	// A delta release under way may have files that the registry does not know.
+	must(t, os.WriteFile(files[0], content, 0o644))
+	must(t, os.WriteFile(orphan, content, 0o644))
+	plan.Version = "1.3.0"
+	w.pipeline.Storage = nowhere{w.pipeline.Storage}
+	if _, err := w.pipeline.Run(t.Context(), plan, func(release.Event) {}); err == nil {
+		t.Fatal("a release whose objects cannot be fetched went through")
+	}
+	if got, r := found(); strings.Contains(got, "file_orphan") || !strings.Contains(got, "release_unfinished") {
+		t.Errorf("%s\n%+v", got, r.Findings)
+	}
+}
+
+// nowhere is a storage whose public address leads to nothing.
+type nowhere struct{ storage.Storage }
+
+func (n nowhere) PublicURL(name string) string { return n.Storage.PublicURL("lost/" + name) }
 
 func TestJournalsDrift(t *testing.T) {
 	w := newWorld(t)

@@ -111,3 +111,18 @@ func (c *Client) Receipt(ctx context.Context, appID string, entry int64) (capgo.
 	receipt.Entry = entry
 	return receipt, err
 }
+
+// Files lists the files of a bundle's delta update as they were registered; an
+// older server answers not_found.
+func (c *Client) Files(ctx context.Context, appID, version string) ([]capgo.NewFile, error) {
+	const op = "read the delta files"
+	var rows rowsOf[capgo.NewFile]
+	if err := required(op, "version", version); err != nil {
+		return nil, err
+	}
+	if err := c.needApp(ctx, capgo.CapDelta, op, appID); err != nil {
+		return nil, err
+	}
+	err := c.get(ctx, op, "/capstan/v1/files", url.Values{"app_id": {appID}, "version": {version}}, &rows)
+	return rows, err
+}
