@@ -75,7 +75,7 @@ type entry struct {
 
 // OpenArchive checks the structure of an archive without decompressing it.
 // Everything it cannot vouch for is refused with a code zip_<reason>. Memory
-// is bounded by the number of entries, at most 65,535.
+// is bounded by the number of entries, at most 65,534.
 func OpenArchive(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
 	entries, directory, err := readDirectory(ctx, r, size)
 	if err != nil {

@@ -250,3 +250,52 @@ func BenchmarkManifest(b *testing.B) {
 		})
 	}
 }
+
+// FuzzManifest takes any list of names and any content. Names that are accepted
+// stay below the device's folder and are different files there; a file that a
+// delta update carries is the same one once a device has installed it.
+func FuzzManifest(f *testing.F) {
+	f.Add("index.html\na/b.js.br", []byte("<!doctype html>"))
+	f.Add("../../etc/passwd", text(1, 9000))
+	f.Add("a.js\nA.js.br", noise(1, 9000))
+	f.Add("é.js\ne\u0301.js", []byte{})
+	f.Add("con\nc:\\x\n/abs\n\x00", bytes.Repeat([]byte{0}, brotliFrom))
+	signer := testKey()
+	sealed, err := PackSealed(context.Background(), writeTree(f, good()), io.Discard, signer, Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, names string, content []byte) {
+		list := strings.Split(names, "\n")
+		switch err := CheckFileNames(list); {
+		case err == nil:
+			seen := map[string]bool{}
+			for _, name := range list {
+				name = strings.TrimSuffix(name, ".br")
+				if !filepath.IsLocal(name) || strings.ContainsAny(name, "\\ \x00") || seen[strings.ToLower(name)] {
+					t.Errorf("%q is accepted in %q", name, names)
+				}
+				seen[strings.ToLower(name)] = true
+			}
+		case !strings.HasPrefix(failure.CodeOf(err), "manifest_") || strings.ContainsAny(err.Error(), "\x00\n\x1b"):
+			t.Errorf("%q is refused with %q: %v", names, failure.CodeOf(err), err)
+		}
+		if len(content) == 0 {
+			return
+		}
+		var o objects
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "app.js"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		made, err := BuildManifest(context.Background(), dir, sealed, signer, ManifestOptions{Put: o.put, Quality: 1 + len(names)%9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []Form{FormV2, FormV3} {
+			if got := install(t, made[0], o.bytes[made[0].FileName], sealed, &signer.PublicKey, form); !bytes.Equal(got, content) {
+				t.Errorf("other content in form %s", form)
+			}
+		}
+	})
+}

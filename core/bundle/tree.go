@@ -49,10 +49,11 @@ func (o Options) level() (int, error) {
 }
 
 // Limits of a bundle. Archives beyond the zip format's 16- and 32-bit fields
-// need zip64, which the plugin does not promise to read.
+// need zip64, which the plugin does not promise to read; the largest number of
+// each field is the mark of one.
 const (
-	MaxFiles = 65535
-	MaxBytes = 1<<32 - 1
+	MaxFiles = 65534
+	MaxBytes = 1<<32 - 2
 )
 
 // Omitted is a file or folder that is left out of a bundle, with the reason.

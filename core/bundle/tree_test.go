@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -140,5 +142,44 @@ func TestEmptyFolders(t *testing.T) {
 	}
 	if _, err := Pack(context.Background(), dir, io.Discard, Options{Level: 10}); failure.CodeOf(err) != "level_unknown" {
 		t.Errorf("level 10: %v", err)
+	}
+}
+
+// TestAHundredThousandFiles: what a zip without zip64 cannot hold is refused
+// before anything is read, and the most that it can hold comes out the same
+// twice and is read to the last file.
+func TestAHundredThousandFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 100,000 files")
+	}
+	dir := writeTree(t, good())
+	add := func(from, to int) {
+		for i := from; i < to; i++ {
+			sub := filepath.Join(dir, strconv.Itoa(i%250))
+			if i < 250 {
+				if err := os.Mkdir(sub, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(sub, strconv.Itoa(i)+".js"), strconv.AppendInt(nil, int64(i), 2), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(0, MaxFiles-len(good()))
+	first, packed := packBytes(t, dir, Options{})
+	second, _ := packBytes(t, dir, Options{})
+	if packed.Files != MaxFiles || !bytes.Equal(first, second) {
+		t.Errorf("%d files of %d were packed; the same twice: %t", packed.Files, MaxFiles, bytes.Equal(first, second))
+	}
+	if a, err := CheckArchive(t.Context(), bytes.NewReader(first), int64(len(first))); err != nil || len(a.Files) != MaxFiles {
+		t.Errorf("our own reader: %v", err)
+	}
+	if z, err := zip.NewReader(bytes.NewReader(first), int64(len(first))); err != nil || len(z.File) != MaxFiles {
+		t.Errorf("Go's reader: %v", err)
+	}
+	add(MaxFiles-len(good()), 100_000)
+	if _, err := Pack(t.Context(), dir, io.Discard, Options{}); failure.CodeOf(err) != "too_many_files" {
+		t.Errorf("100,000 files give %v, want too_many_files", err)
 	}
 }
