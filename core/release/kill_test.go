@@ -175,9 +175,21 @@ func (y yard) victim(t testing.TB, app, version string) victim {
 // nothing had happened: one version, its one object, proven before promoted.
 func TestKill(t *testing.T) {
 	y := newYard(t)
+	for _, delta := range []bool{false, true} {
+		t.Run(map[bool]string{false: "whole", true: "delta"}[delta], func(t *testing.T) { y.killEverywhere(t, delta) })
+	}
+}
+
+func (y yard) killEverywhere(t *testing.T, delta bool) {
+	var mu sync.Mutex
 	var points []string
-	remove := fault.Set(func(p string) { points = append(points, p) })
-	first := y.victim(t, "com.example.counting", "1.0.0")
+	remove := fault.Set(func(p string) {
+		mu.Lock()
+		defer mu.Unlock()
+		points = append(points, p)
+	})
+	first := y.victim(t, fmt.Sprintf("com.example.counting%v", delta), "1.0.0")
+	first.Plan.Delta = delta
 	_, err := first.pipeline(t).Run(t.Context(), first.Plan, func(release.Event) {})
 	remove()
 	if err != nil {
@@ -186,18 +198,24 @@ func TestKill(t *testing.T) {
 	if len(points) < 60 {
 		t.Fatalf("only %d places to die: %v", len(points), points)
 	}
-	step := 6
-	if peers.Required() || os.Getenv("CAPSTAN_LONG") == "1" {
+	step := 12
+	switch {
+	case os.Getenv("CAPSTAN_LONG") == "1":
+		step = 1
+	case peers.Required() && delta:
+		step = 4
+	case peers.Required():
 		step = 1
 	}
-	t.Logf("count: kill -9: %d places, every %d. tried", len(points), step)
+	t.Logf("count: kill -9: delta %v: %d places, every %d. tried", delta, len(points), step)
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for at := 0; at < len(points); at += step {
 		t.Run(fmt.Sprintf("%03d %s", at, points[at]), func(t *testing.T) {
 			t.Parallel()
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			v := y.victim(t, fmt.Sprintf("com.example.killed%d", at), "1.0.0")
+			v := y.victim(t, fmt.Sprintf("com.example.killed%v%d", delta, at), "1.0.0")
+			v.Plan.Delta = delta
 			dieAt(t, v, at)
 			v.goOn(t)
 			v.check(t)
@@ -317,6 +335,26 @@ func (v victim) check(t *testing.T) {
 		}
 	}
 	v.checkAudit(t)
+	v.checkDelta(t, *done, bundle)
+	v.invariants(t)
+}
+
+// checkDelta makes sure that the files of a delta update are on record, all of
+// them, when the server was known to take them.
+func (v victim) checkDelta(t *testing.T, done release.State, bundle capgo.Bundle) {
+	t.Helper()
+	if !done.Preflight.Delta {
+		return
+	}
+	if done.Uploaded.Delta == nil || bundle.ManifestCount != done.Uploaded.Delta.Files || bundle.ManifestCount == 0 {
+		t.Errorf("%d delta files are on record, uploaded was %+v", bundle.ManifestCount, done.Uploaded.Delta)
+	}
+	spools, _ := filepath.Glob(filepath.Join(v.State, "*", "delta.*"))
+	for _, spool := range spools {
+		if strings.Contains(spool, done.ID) {
+			t.Errorf("the spool is still there: %s", spool)
+		}
+	}
 }
 
 // checkDevice asks anew where the release itself could not: it then has to say

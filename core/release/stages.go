@@ -638,9 +638,7 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 		// A crash may have come between the change and its record.
 		outcome.Revision = channel.Revision
 	case liveName(channel) != seen.Live:
-		return nil, "", failure.Newf(failure.Conflict, "channel_moved", "promote the bundle",
-			fmt.Sprintf("look at what changed; then promote with: capstan channel set %s %s --bundle %s", plan.Channel, plan.AppID, plan.Version),
-			"%s had %s when this release began and has %s now", plan.Channel, orNone(seen.Live), orNone(liveName(channel)))
+		return nil, "", r.channelMoved(ctx, seen.Live)
 	case channel.Revision > 0:
 		change.ExpectedRevision = &channel.Revision
 	}
@@ -666,7 +664,11 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 // moveChannel makes the change and reads it back: something between here and
 // the server may have answered in its place.
 func (r *run) moveChannel(ctx context.Context, change capgo.ChannelChange) (revision int64, err error) {
-	if err := r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change); err != nil {
+	err = r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change)
+	if failure.CodeOf(err) == "channel_moved" {
+		return 0, r.channelMoved(ctx, r.state.Preflight.Live)
+	}
+	if err != nil {
 		return 0, err
 	}
 	fault.Point("promote.answered")
