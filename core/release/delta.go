@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
@@ -141,7 +142,7 @@ func (r *run) sealDelta(ctx context.Context, sealed *bundle.Sealed, signer crypt
 	defer os.Remove(part)
 	defer file.Close()
 	spool := &deltaSpool{file: bufio.NewWriterSize(file, 256<<10), hash: sha256.New(), places: map[string]int64{}}
-	m := newMeter(r.clock, r.emit, StageSeal, 0)
+	m := newMeter(time.Now, r.emit, StageSeal, 0)
 	files, err := bundle.BuildManifest(ctx, r.plan().Dir, *sealed, signer, bundle.ManifestOptions{
 		Options: r.plan().options(m.update), Quality: r.plan().DeltaQuality, Cache: r.Cache, Put: spool.put,
 	})

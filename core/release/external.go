@@ -28,7 +28,7 @@ func (r *run) describeExternal(ctx context.Context) (any, string, error) {
 		return nil, "", err
 	}
 	defer response.Body.Close()
-	m := newMeter(r.clock, r.emit, StageSeal, response.ContentLength)
+	m := newMeter(time.Now, r.emit, StageSeal, response.ContentLength)
 	object := &countedHash{hash: sha256.New(), report: func(n int64) { m.update(n, 0) }}
 	body := io.TeeReader(response.Body, object)
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,7 @@ type networkCase struct {
 	harm  proxy.Harm
 	at    int
 	times int
+	delta bool
 }
 
 // lasting is more connections than a release makes.
@@ -79,16 +81,14 @@ const lasting = 1 << 20
 // world must be as if nothing had happened.
 func TestNetwork(t *testing.T) {
 	y := newYard(t)
-	count := proxy.New(t, strings.TrimPrefix(y.BaseURL, "http://"))
-	first := y.behind(t, count, "com.example.counting", "1.0.0")
-	if _, err := first.pipelineOver(t, oneCallEach()).Run(t.Context(), first.Plan, func(release.Event) {}); err != nil {
-		t.Fatal(err)
-	}
-	connections := count.Connections()
+	connections, withDelta := y.connections(t, false), y.connections(t, true)
 	var cases []networkCase
 	for _, harm := range harms() {
 		for at := range connections {
-			cases = append(cases, networkCase{harm, at, 1}, networkCase{harm, at, lasting})
+			cases = append(cases, networkCase{harm, at, 1, false}, networkCase{harm, at, lasting, false})
+		}
+		for at := range withDelta {
+			cases = append(cases, networkCase{harm, at, 1, true})
 		}
 	}
 	if connections < 12 || len(cases) < 500 {
@@ -111,7 +111,7 @@ func TestNetwork(t *testing.T) {
 			// harms, all places and both durations.
 			n := i * len(cases) / tried
 			c := cases[n]
-			t.Run(fmt.Sprintf("%04d %s at %d for %d", n, c.harm.Name, c.at, c.times), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%04d %s at %d for %d delta %v", n, c.harm.Name, c.at, c.times, c.delta), func(t *testing.T) {
 				t.Parallel()
 				slots <- struct{}{}
 				defer func() { <-slots }()
@@ -126,8 +126,21 @@ func TestNetwork(t *testing.T) {
 	})
 	var codes []string
 	byCode.Range(func(code, _ any) bool { codes = append(codes, code.(string)); return true })
-	t.Logf("count: network: %d ways to harm %d connections, once and for good: %d cases, %d tried: %d went through, %d were continued, stopping with %v",
-		len(harms()), connections, len(cases), tried, straight.Load(), continued.Load(), codes)
+	slices.Sort(codes)
+	t.Logf("count: network: %d ways to harm %d connections, once and for good, and %d of a release with delta files, once: %d cases, %d tried: %d went through, %d were continued, stopping with %v",
+		len(harms()), connections, withDelta, len(cases), tried, straight.Load(), continued.Load(), codes)
+}
+
+// connections counts those of a release that nobody harms.
+func (y yard) connections(t *testing.T, delta bool) int {
+	t.Helper()
+	count := proxy.New(t, strings.TrimPrefix(y.BaseURL, "http://"))
+	v := y.behind(t, count, fmt.Sprintf("com.example.counting%v", delta), "1.0.0")
+	v.Plan.Delta = delta
+	if _, err := v.pipelineOver(t, oneCallEach()).Run(t.Context(), v.Plan, func(release.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	return count.Connections()
 }
 
 // oneCallEach makes a connection a call.
@@ -147,6 +160,7 @@ func (y yard) behind(t testing.TB, p *proxy.Proxy, app, version string) victim {
 func (y yard) suffer(t *testing.T, c networkCase, app string) string {
 	p := proxy.New(t, strings.TrimPrefix(y.BaseURL, "http://"))
 	v := y.behind(t, p, app, "1.0.0")
+	v.Plan.Delta = c.delta
 	p.Arm(c.harm, c.at, c.times)
 	_, err := v.pipelineOver(t, oneCallEach()).Run(t.Context(), v.Plan, func(release.Event) {})
 	p.Disarm()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -117,7 +118,7 @@ func (r *run) sealSecond(ctx context.Context, first *bundle.Sealed) (*bundle.Sea
 	defer os.Remove(part)
 	defer file.Close()
 
-	m := newMeter(r.clock, r.emit, StageSeal, first.PlainSize)
+	m := newMeter(time.Now, r.emit, StageSeal, first.PlainSize)
 	plain, into := io.Pipe()
 	done := make(chan struct{})
 	go func() {

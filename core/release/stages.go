@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -223,7 +224,7 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 	if r.state.Preflight != nil {
 		total = r.state.Preflight.Bytes
 	}
-	m := newMeter(r.clock, r.emit, StageSeal, total)
+	m := newMeter(time.Now, r.emit, StageSeal, total)
 	signer, err := r.signer(ctx)
 	if err != nil {
 		return nil, "", err
@@ -378,7 +379,7 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 	if r.twoKeys() {
 		total += r.state.SecondSealed.ObjectSize
 	}
-	m := newMeter(r.clock, r.emit, StageUpload, total)
+	m := newMeter(time.Now, r.emit, StageUpload, total)
 	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
 	if err != nil {
 		return nil, "", err
