@@ -28,6 +28,7 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 			return err
 		}
 	}
+	config.NoGit = true // the first frame does not wait for it
 	w, err := workspace.Open(ctx, config)
 	if err != nil {
 		return err

@@ -450,7 +450,7 @@ func (r *Ring) Given(ctx context.Context, appID string) (rec Record, ok bool, er
 // environment goes before the index.
 func (r *Ring) Find(ctx context.Context, query string) (Record, error) {
 	const op = "find key"
-	byApp := !keyIDPattern.MatchString(query) && !strings.HasPrefix(query, "SHA256:")
+	byApp := !isKeyID(query) && !strings.HasPrefix(query, "SHA256:")
 	given, ok, err := r.Given(ctx, "")
 	if err != nil {
 		return Record{}, err

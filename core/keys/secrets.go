@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"regexp"
+	"strings"
 
 	"github.com/zalando/go-keyring"
 
@@ -26,10 +26,18 @@ const (
 	maxSecret   = 2048 // fits every keyring
 )
 
-var secretName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:/._@%+-]{0,159}$`)
+// namesSecret tells what a secret may be called.
+func namesSecret(s string) bool {
+	for i, c := range []byte(s) {
+		if !alphanumeric(c) && (i == 0 || !strings.ContainsRune(":/._@%+-", rune(c))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 160
+}
 
 func checkSecretName(name string) error {
-	if !secretName.MatchString(name) {
+	if !namesSecret(name) {
 		return failure.Newf(failure.Usage, "secret_name_malformed", "", "", "%q cannot name a secret", clean(name))
 	}
 	return nil

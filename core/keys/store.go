@@ -2,7 +2,6 @@ package keys
 
 import (
 	"context"
-	"regexp"
 	"strings"
 
 	"capstan/core/failure"
@@ -66,10 +65,31 @@ var (
 	ErrMalformed         = failure.New(failure.Usage, "key_malformed", "", "this is not a key", "")
 )
 
-var (
-	appIDPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$`)
-	keyIDPattern = regexp.MustCompile(`^[A-Za-z0-9+/]{20}$`)
-)
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// isAppID tells names in parts, parted by single dots.
+func isAppID(s string) bool {
+	for i, c := range []byte(s) {
+		switch {
+		case alphanumeric(c):
+		case i == 0, i == len(s)-1 && c == '.', c == '.' && s[i-1] == '.', c != '.' && c != '_' && c != '-':
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isKeyID tells 20 characters of base64.
+func isKeyID(s string) bool {
+	for _, c := range []byte(s) {
+		if !alphanumeric(c) && c != '+' && c != '/' {
+			return false
+		}
+	}
+	return len(s) == 20
+}
 
 // maxAppID keeps file names and keyring user names within every platform's limit.
 const maxAppID = 128
@@ -77,7 +97,7 @@ const maxAppID = 128
 // CheckAppID refuses names that cannot be a Capacitor app id, and so could
 // climb out of a folder or break a keyring's user name.
 func CheckAppID(id string) error {
-	if len(id) > maxAppID || !appIDPattern.MatchString(id) {
+	if len(id) > maxAppID || !isAppID(id) {
 		return failure.Newf(failure.Usage, "app_id_malformed", "", "an app id looks like com.example.app", "%q is not an app id", clean(id))
 	}
 	return nil
@@ -88,7 +108,7 @@ func (r Ref) check() error {
 	if err := CheckAppID(r.AppID); err != nil {
 		return err
 	}
-	if !keyIDPattern.MatchString(r.KeyID) {
+	if !isKeyID(r.KeyID) {
 		return failure.Newf(failure.Usage, "key_id_malformed", "", "a key id has 20 characters, see capstan key list", "%q is not a key id", clean(r.KeyID))
 	}
 	return nil

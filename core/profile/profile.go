@@ -26,6 +26,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 
@@ -159,14 +160,26 @@ func malformed(path string, err error) error {
 	return failure.Newf(failure.Usage, "profile_malformed", "read the profiles", "", "%s: %s", path, transport.Clean(err.Error()))
 }
 
-var profileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+// isName tells what a profile may be called.
+func isName(s string) bool {
+	for i, c := range []byte(s) {
+		if !alphanumeric(c) && (i == 0 || !strings.ContainsRune("._-", rune(c))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
 
 // check refuses a profile that could never work, with the file it stands in.
 func check(path, name string, p Profile) error {
 	bad := func(format string, args ...any) error {
 		return failure.Newf(failure.Usage, "profile_malformed", "read the profiles", "", path+": profile "+transport.Clean(name)+": "+format, args...)
 	}
-	if !profileName.MatchString(name) {
+	if !isName(name) {
 		return bad("the name may hold letters, digits, dot, dash and underscore")
 	}
 	if p.Server != "" {
@@ -186,7 +199,7 @@ func check(path, name string, p Profile) error {
 		return bad("key_store %q is none of keyring, file, environment, command", transport.Clean(p.KeyStore))
 	}
 	for header, value := range p.Headers {
-		if !headerName.MatchString(header) || strings.ContainsAny(value, "\r\n\x00") {
+		if !isHeader(header) || strings.ContainsAny(value, "\r\n\x00") {
 			return bad("header %q cannot be sent", transport.Clean(header))
 		}
 		if secretHeader(header) && !strings.Contains(value, "{") {
@@ -197,19 +210,31 @@ func check(path, name string, p Profile) error {
 	return nil
 }
 
-var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
+// isHeader tells the name of an HTTP header.
+func isHeader(s string) bool {
+	for _, c := range []byte(s) {
+		if !alphanumeric(c) && !strings.ContainsRune("!#$%&'*+.^_`|~-", rune(c)) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
 
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)
-	return name == "authorization" || name == "cookie" || secretKey.MatchString(name)
+	return name == "authorization" || name == "cookie" || secretKey().MatchString(name)
 }
 
 // secretKey recognises the name of a setting that holds a secret.
-var secretKey = regexp.MustCompile(`(?i)(token|secret|passw|passphrase|api[-_]?key|access[-_]?key|private[-_]?key|credential|capgkey)`)
+var secretKey = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(token|secret|passw|passphrase|api[-_]?key|access[-_]?key|private[-_]?key|credential|capgkey)`)
+})
 
 // secretValue recognises secrets by their form: a PEM block, an AWS key id, an
 // age identity, GitHub's and GitLab's tokens.
-var secretValue = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|AGE-SECRET-KEY-1|\bgh[pousr]_[A-Za-z0-9]{20,}|\bglpat-[A-Za-z0-9_-]{15,}`)
+var secretValue = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|AGE-SECRET-KEY-1|\bgh[pousr]_[A-Za-z0-9]{20,}|\bglpat-[A-Za-z0-9_-]{15,}`)
+})
 
 // refuseSecrets keeps secrets out of the file that is committed.
 func refuseSecrets(path string, meta toml.MetaData, raw string) error {
@@ -221,22 +246,24 @@ func refuseSecrets(path string, meta toml.MetaData, raw string) error {
 		if slices.Contains(key, "headers") {
 			continue // checked by value: templates are right there
 		}
-		if last := key[len(key)-1]; meta.Type(key...) != "Hash" && secretKey.MatchString(last) {
+		if last := key[len(key)-1]; meta.Type(key...) != "Hash" && secretKey().MatchString(last) {
 			return refuse(key.String())
 		}
 	}
-	if m := secretValue.FindString(raw); m != "" {
+	if m := secretValue().FindString(raw); m != "" {
 		return refuse("a private key or a token by its form")
 	}
 	for _, line := range strings.Split(raw, "\n") {
-		if m := urlWithPassword.FindStringSubmatch(line); m != nil {
+		if m := urlWithPassword().FindStringSubmatch(line); m != nil {
 			return refuse("a password in a URL")
 		}
 	}
 	return nil
 }
 
-var urlWithPassword = regexp.MustCompile(`[a-z+]+://[^/@\s"':]+:[^/@\s"']+@`)
+var urlWithPassword = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`[a-z+]+://[^/@\s"':]+:[^/@\s"']+@`)
+})
 
 // merge lays p over the fields that q has: p wins. sources learns where each
 // field of p comes from.

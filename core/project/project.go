@@ -77,6 +77,8 @@ type Project struct {
 type Options struct {
 	// Env is what the config sees as process.env; nil is the environment of this process.
 	Env config.Environment
+	// NoGit leaves Project.Git empty: asking git takes several processes.
+	NoGit bool
 }
 
 // Open finds the project that dir belongs to and reads it. Failure codes:
@@ -146,7 +148,9 @@ func read(ctx context.Context, c Candidate, o Options) (*Project, error) {
 		}
 	}
 	p.fill()
-	p.Git = readGit(ctx, p.Root)
+	if !o.NoGit {
+		p.Git = readGit(ctx, p.Root)
+	}
 	p.CI = readCI(env)
 	return p, nil
 }

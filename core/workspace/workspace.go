@@ -34,6 +34,8 @@ type Config struct {
 	// Target is where releases go. One without a server opens no registry.
 	Target profile.Resolved
 	Keys   keys.Options
+	// NoGit opens the project without asking git, for a first look at it.
+	NoGit bool
 }
 
 // Workspace is an open Config. Parts that were not configured are nil.
@@ -62,7 +64,7 @@ func Open(ctx context.Context, c Config) (*Workspace, error) {
 	}
 	w.Config = c
 	if c.Dir != "" {
-		w.Project, err = project.OpenWith(ctx, c.Dir, project.Options{})
+		w.Project, err = project.OpenWith(ctx, c.Dir, project.Options{NoGit: c.NoGit})
 		if err != nil && failure.CodeOf(err) != "project_not_found" {
 			return nil, err
 		}

@@ -41,13 +41,16 @@ func (r *releases) Prepare(ctx context.Context, request views.ReleaseRequest, em
 			return views.Prepared{}, err
 		}
 	}
-	// The key may have been written into the project since the console opened.
-	w, err := workspace.Open(ctx, r.workspace.Config)
+	// The key may have been written into the project since the console opened,
+	// which did not ask git.
+	config := r.workspace.Config
+	config.NoGit = false
+	w, err := workspace.Open(ctx, config)
 	if err != nil {
 		return views.Prepared{}, err
 	}
 	plan, err := w.Plan(ctx, workspace.Request{
-		AppID: request.AppID, Dir: request.Dir, Channel: request.Channel, Version: request.Version, KeyID: request.KeyID, CreateApp: r.options.CreateApp, Delta: request.Delta,
+		AppID: request.AppID, Dir: request.Dir, Channel: request.Channel, Version: request.Version, KeyID: releaseKey(r.workspace, request.AppID, request.KeyID), CreateApp: r.options.CreateApp, Delta: request.Delta,
 	})
 	if err != nil {
 		return views.Prepared{}, err

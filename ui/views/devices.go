@@ -2,7 +2,6 @@ package views
 
 import (
 	"context"
-	"regexp"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -127,8 +126,15 @@ func (v *devicesView) Open(id string) tea.Cmd {
 	return v.look(id)
 }
 
-// deviceID is what devices call themselves.
-var deviceID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+// isDeviceID tells a UUID, which is what devices call themselves.
+func isDeviceID(s string) bool {
+	for i, c := range []byte(s) {
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdef", rune(c)) {
+			return false
+		}
+	}
+	return len(s) == 36
+}
 
 // look asks the server for the device with an id, or for those with a custom id.
 func (v *devicesView) look(id string) tea.Cmd {
@@ -142,7 +148,7 @@ func (e *Env) Find(id string) func(ctx context.Context) ([]capgo.Device, error) 
 	id = strings.TrimSpace(id)
 	none := sprintf(e.S.NoDeviceNamed, text.Clean(id))
 	return func(ctx context.Context) ([]capgo.Device, error) {
-		if low := strings.ToLower(id); deviceID.MatchString(low) {
+		if low := strings.ToLower(id); isDeviceID(low) {
 			d, err := e.Services.Registry.Device(ctx, e.Facts.AppID, low)
 			return []capgo.Device{d}, err
 		}

@@ -3,11 +3,11 @@ package views
 import (
 	"context"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -435,13 +435,20 @@ func (e *Env) askUnfreeze(f capgo.Freeze) tea.Cmd {
 	})
 }
 
-// freezeNamed is what a freeze may be called.
-var freezeNamed = regexp.MustCompile(`^[\pL\pN][\pL\pN ._-]{0,63}$`)
+// namesFreeze tells what a freeze may be called.
+func namesFreeze(s string) bool {
+	for i, c := range s {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && (i == 0 || !strings.ContainsRune(" ._-", c)) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
 
 func (e *Env) freezeName(once bool) tea.Cmd {
 	ask := widget.NewPrompt(e.S.FreezeNameTitle, e.S.FreezeNameLabel, e.S.HelpContinue, "")
 	ask.Check = func(s string) string {
-		if !freezeNamed.MatchString(strings.TrimSpace(s)) {
+		if !namesFreeze(strings.TrimSpace(s)) {
 			return e.S.FreezeNameBad
 		}
 		return ""

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"unicode"
 
@@ -98,14 +97,17 @@ func moreReason(raw json.RawMessage) string {
 	return more.Reason
 }
 
-var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_]{1,63}$`)
-
-// asCode gives s when it is a stable code, else "".
+// asCode gives s when it is a stable code, 2 to 64 of a-z, 0-9 and _, else "".
 func asCode(s string) string {
-	if codeForm.MatchString(s) {
-		return s
+	for i, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return ""
+		}
 	}
-	return ""
+	if len(s) < 2 || len(s) > 64 {
+		return ""
+	}
+	return s
 }
 
 // plainLine gives the first line of a text body, "" for markup.
