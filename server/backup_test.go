@@ -41,7 +41,11 @@ func TestBackupAndRestoreWhileWriting(t *testing.T) {
 			}
 		}
 	}()
-	for round := range 3 {
+	rounds := 3
+	if os.Getenv("CAPSTAN_LONG") == "1" {
+		rounds = 100
+	}
+	for round := range rounds {
 		before, err := s.Store().Channels(t.Context(), mine, 0, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -79,6 +83,7 @@ func TestBackupAndRestoreWhileWriting(t *testing.T) {
 	}
 	close(stop)
 	writing.Wait()
+	t.Logf("count: %d backups restored", rounds)
 }
 
 // A backup that was changed or cut is refused, and leaves nothing to start on.

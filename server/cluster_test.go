@@ -82,7 +82,7 @@ func TestNodesAgree(t *testing.T) {
 func TestClusterKeepsWhatItAcknowledged(t *testing.T) {
 	rounds := 2
 	if os.Getenv("CAPSTAN_LONG") == "1" {
-		rounds = 40
+		rounds = 100
 	}
 	pg := postgres.StartOwn(t)
 	database := pg.Database(t)
@@ -131,7 +131,7 @@ func TestClusterKeepsWhatItAcknowledged(t *testing.T) {
 		c.kill()
 	}
 	acknowledged.check(t, "pgx", database)
-	t.Logf("%d crashes of the database, %d events and %d bundles acknowledged", rounds, len(acknowledged.events), len(acknowledged.bundles))
+	t.Logf("count: %d crashes of the database, %d events and %d bundles acknowledged", rounds, len(acknowledged.events), len(acknowledged.bundles))
 }
 
 // A server with a read replica lists what devices said from there, and says so

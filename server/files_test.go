@@ -254,6 +254,7 @@ func TestFilesTraversal(t *testing.T) {
 	if len(names) < 300 {
 		t.Fatalf("only %d names", len(names))
 	}
+	t.Logf("count: %d names, each asked for and written to", len(names))
 	for _, name := range names {
 		for _, method := range []string{"GET", "PUT"} {
 			path := "/files/" + name

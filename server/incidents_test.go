@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -214,11 +215,16 @@ func TestCVE2026_56243_NoSecretOnDisk(t *testing.T) {
 	}
 }
 
-// Secrets could be read with a key of low privilege.
+// Secrets could be read with a key of low privilege (56244 and 56079).
 func TestCVE2026_56244_NoSecretInAnyAnswer(t *testing.T) {
 	s := startWithApps(t)
 	token := mint(t, s, capgo.Token{Scope: capgo.ScopeAdmin})
-	for _, route := range s.API().Routes() {
+	for _, scope := range []capgo.TokenScope{capgo.ScopeRead, capgo.ScopeUpload, capgo.ScopePromote} {
+		if status, text := call(t, s, mint(t, s, capgo.Token{Scope: scope}).Secret, "GET", "/capstan/v1/tokens", ""); status != http.StatusForbidden {
+			t.Errorf("a token of scope %s lists tokens: %d %s", scope, status, text)
+		}
+	}
+	for _, route := range slices.Concat(s.API().Routes(), s.API().CLIRoutes()) {
 		if route.Method != "GET" {
 			continue
 		}
@@ -232,11 +238,13 @@ func TestCVE2026_56244_NoSecretInAnyAnswer(t *testing.T) {
 	}
 }
 
-// The id of another tenant's row was taken, because only app_id was checked.
+// The id of another tenant's row was taken, because only app_id was checked
+// (56222, 56231 and 56229).
 func TestCVE2026_56222_IDsOfOtherApps(t *testing.T) {
 	s := startWithApps(t)
 	myVersion, theirVersion := bundleID(t, s, mine, "1.0.0"), bundleID(t, s, theirs, "6.6.6")
 	myChannel, theirChannel := channelID(t, s, mine, "production"), channelID(t, s, theirs, "production")
+	channelID(t, s, theirs, "private")
 	limited := mint(t, s, capgo.Token{Scope: capgo.ScopeAdmin, Apps: []string{mine}})
 	for _, token := range []string{limited.Secret, s.Token} {
 		for name, c := range map[string][3]string{
@@ -258,6 +266,26 @@ func TestCVE2026_56222_IDsOfOtherApps(t *testing.T) {
 	if err != nil || len(b) != 1 || b[0].Link != "" {
 		t.Errorf("their bundle was changed: %+v %v", b, err)
 	}
+	// Every other route that takes an id or a name of a row, with those of the
+	// other app.
+	device := "00000000-0000-4000-8000-000000000001"
+	for name, c := range map[string][3]string{
+		"their channel forced on my device":       {"POST", "/device", fmt.Sprintf(`{"app_id":%q,"device_id":%q,"channel":"private"}`, mine, device)},
+		"their bundle planned on my channel":      {"PUT", "/capstan/v1/schedule", fmt.Sprintf(`{"app_id":%q,"channel":"production","version":"6.6.6","at":"2030-01-01T00:00:00Z"}`, mine)},
+		"a plan of their channel":                 {"DELETE", "/capstan/v1/schedule", fmt.Sprintf(`{"app_id":%q,"channel":"private"}`, mine)},
+		"deleting their channel":                  {"DELETE", "/channel", fmt.Sprintf(`{"app_id":%q,"channel":"private"}`, mine)},
+		"their channel's settings by name":        {"GET", "/channel?app_id=" + mine + "&channel=private", ""},
+		"their bundle for one of my platforms":    {"POST", "/channel", fmt.Sprintf(`{"app_id":%q,"channel":"production","platform_versions":{"ios":"6.6.6"}}`, mine)},
+		"an entry of their ledger":                {"GET", fmt.Sprintf("/capstan/v1/ledger/receipt?app_id=%s&id=%d", mine, entryOf(t, s, theirs)), ""},
+		"an entry of their ledger under its name": {"GET", fmt.Sprintf("/capstan/v1/ledger/receipt?app_id=%s&id=%d", theirs, entryOf(t, s, theirs)), ""},
+	} {
+		if status, text := call(t, s, limited.Secret, c[0], c[1], c[2]); status/100 != 4 {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	if _, text := call(t, s, limited.Secret, "POST", "/rest/v1/rpc/exist_app_versions", fmt.Sprintf(`{"appid":%q,"name_version":"6.6.6"}`, mine)); text != "false" {
+		t.Errorf("the Capgo CLI's table finds another app's bundle: %s", text)
+	}
 	// The list by id stays within the app.
 	if _, text := call(t, s, "", "GET", fmt.Sprintf("/bundle?app_id=%s&id=%d", mine, theirVersion), ""); text != "[]" {
 		t.Error(text)
@@ -269,6 +297,16 @@ func TestCVE2026_56222_IDsOfOtherApps(t *testing.T) {
 			t.Errorf("%s of another app's object: %d", method, status)
 		}
 	}
+}
+
+// entryOf gives the id of an entry of the audit that speaks of an app.
+func entryOf(t *testing.T, s *servertest.Server, app string) int64 {
+	t.Helper()
+	list, err := s.Store().Changes(t.Context(), store.ChangeFilter{AppID: app, Limit: 1})
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v %v", list, err)
+	}
+	return list[0].ID
 }
 
 // A limit by device_id, which the client chooses, let one client fill a table.
@@ -304,7 +342,8 @@ func TestCVE2026_56324_LimitsByAddress(t *testing.T) {
 	}
 }
 
-// Different answers told private channels and apps from those that are not there.
+// Different answers told private channels and apps from those that are not
+// there, and one route to read needed no key (56323, 56319 and 56321).
 func TestCVE2026_56323_DevicesCannotEnumerate(t *testing.T) {
 	s := startWithApps(t)
 	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"secret"}`)
@@ -315,6 +354,16 @@ func TestCVE2026_56323_DevicesCannotEnumerate(t *testing.T) {
 	}
 	if a, b := ask("secret"), ask("nosuch"); a != b {
 		t.Errorf("a private channel answers %s, none answers %s", a, b)
+	}
+	// Operators' tokens of one app cannot tell another app from none: see also
+	// TestRefusalsDoNotTell of package management, which asks every route.
+	limited := mint(t, s, capgo.Token{Scope: capgo.ScopeAdmin, Apps: []string{mine}})
+	look := func(app string) string {
+		status, text := call(t, s, limited.Secret, "GET", "/channel?app_id="+app, "")
+		return fmt.Sprint(status, text)
+	}
+	if a, b := look(theirs), look("com.example.nosuch"); a != b {
+		t.Errorf("another app answers %s, none answers %s", a, b)
 	}
 	for _, route := range s.API().Routes() {
 		if route.Scope == "" && route.Pattern != "/capstan/v1/about" {
@@ -503,8 +552,8 @@ func TestCVE2026_56256_NoWayAround(t *testing.T) {
 	}
 }
 
-// Accounts, single sign-on and one-time codes failed in four ways. There are
-// none: a token is the only thing that a caller can be.
+// Accounts, single sign-on and one-time codes failed in four ways (53868, 56081,
+// 56223 and 56338). There are none: a token is the only thing that a caller can be.
 func TestCVE2026_53868_NoAccounts(t *testing.T) {
 	s := servertest.Start(t)
 	for _, path := range []string{"/login", "/user", "/auth/v1/token", "/rest/v1/apps", "/rest/v1/users", "/rest/v1/apikeys", "/functions/v1/login", "/private/users", "/organization", "/apikey", "/webhooks", "/admin", "/debug/pprof/", "/metrics"} {

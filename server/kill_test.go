@@ -61,7 +61,19 @@ type child struct {
 
 func spawn(t *testing.T, where string) *child {
 	t.Helper()
-	c := &child{command: exec.Command(os.Args[0]), exited: make(chan error, 1)}
+	c, started := spawnUnder(t, where)
+	if !started {
+		t.Fatal("the server did not start")
+	}
+	return c
+}
+
+// spawnUnder starts a server as the last argument of another program; false is
+// one that ended before it listened.
+func spawnUnder(t *testing.T, where string, wrapper ...string) (*child, bool) {
+	t.Helper()
+	argv := append(wrapper, os.Args[0])
+	c := &child{command: exec.Command(argv[0], argv[1:]...), exited: make(chan error, 1)}
 	c.command.Env = append(os.Environ(), childEnv+"="+where)
 	stdin, err := c.command.StdinPipe()
 	if err != nil {
@@ -77,13 +89,14 @@ func spawn(t *testing.T, where string) *child {
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Fatalf("the server did not start: %v", err)
+		_ = c.command.Wait()
+		return c, false
 	}
 	address, token, _ := strings.Cut(strings.TrimSpace(line), " ")
 	c.base, c.token = "http://"+address, token
 	go func() { c.exited <- c.command.Wait() }()
-	t.Cleanup(func() { _ = c.command.Process.Kill() })
-	return c
+	t.Cleanup(func() { _ = c.stdin.Close(); _ = c.command.Process.Kill() })
+	return c, true
 }
 
 func (c *child) kill() {
@@ -145,7 +158,7 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 		t.Fatal("no load got through")
 	}
 	acknowledged.check(t, "sqlite", filepath.Join(dir, "capstan.db"))
-	t.Logf("%d kills, %d events and %d bundles acknowledged", rounds, len(acknowledged.events), len(acknowledged.bundles))
+	t.Logf("count: %d kills, %d events and %d bundles acknowledged", rounds, len(acknowledged.events), len(acknowledged.bundles))
 }
 
 type tally struct {
@@ -252,6 +265,17 @@ func (a *tally) check(t *testing.T, driver, target string) {
 // A server that is told to stop answers what it has begun to hear, and keeps
 // what it was told last.
 func TestGracefulStop(t *testing.T) {
+	rounds := 1
+	if os.Getenv("CAPSTAN_LONG") == "1" {
+		rounds = 200
+	}
+	for range rounds {
+		gracefulStop(t)
+	}
+	t.Logf("count: %d stops", rounds)
+}
+
+func gracefulStop(t *testing.T) {
 	dir := t.TempDir()
 	c := spawn(t, dir)
 	if status, err := c.send(c.token, "POST", "/app", `{"app_id":"`+mine+`"}`); status != http.StatusOK {

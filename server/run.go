@@ -141,6 +141,7 @@ func (s *Server) Run(ctx context.Context) error {
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug),
 	}
+	server.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 100}
 	listener := net.Listener(&capped{Listener: s.listener, free: make(chan struct{}, maxConns)})
 	var err error
 	if server.TLSConfig, err = s.tlsConfig(); err != nil {
