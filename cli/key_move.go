@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,9 +13,9 @@ import (
 
 	"capstan/core/failure"
 	"capstan/core/keys"
-	"capstan/core/profile"
 	"capstan/core/project"
 	"capstan/core/project/config"
+	"capstan/core/workspace"
 )
 
 // identitiesFrom reads the age identity files of a command line.
@@ -284,7 +283,10 @@ beside the old one, and --to retired leaves the new one alone there.`,
 				err = ring.CancelRotation(ctx, appID)
 				r = keys.Rotation{AppID: appID}
 			case count:
-				r, err = c.countOnOld(ctx, ring, dir, appID)
+				var service workspace.Rotations
+				if service, err = c.rotations(ctx, ring, dir); err == nil {
+					r, err = service.Count(ctx, appID)
+				}
 			case cmd.Flags().Changed("on-old"):
 				r, err = ring.CountDevices(ctx, appID, onOld, total)
 			case next != "":
@@ -293,7 +295,10 @@ beside the old one, and --to retired leaves the new one alone there.`,
 						return err
 					}
 				}
-				r, err = c.rotateTo(ctx, ring, dir, appID, keys.RotationState(next), anyway)
+				var service workspace.Rotations
+				if service, err = c.rotations(ctx, ring, dir); err == nil {
+					r, err = service.Advance(ctx, appID, keys.RotationState(next), anyway)
+				}
 			default:
 				var ok bool
 				if r, ok, err = ring.Rotation(appID); err == nil && !ok {
@@ -328,33 +333,6 @@ beside the old one, and --to retired leaves the new one alone there.`,
 	f.BoolVar(&anyway, "anyway", false, "with --to retired: although devices remain; the app id must be confirmed")
 	cmd.MarkFlagsMutuallyExclusive("start", "to", "cancel", "on-old", "count")
 	return cmd
-}
-
-// countOnOld asks the update server which keys the active devices carry, and
-// notes it. A device that tells no key, or another one than the two, counts as
-// on the old key: nothing shows that it has the new one.
-func (c *Command) countOnOld(ctx context.Context, ring *keys.Ring, dir, appID string) (keys.Rotation, error) {
-	rotation, ok, err := ring.Rotation(appID)
-	if err != nil {
-		return rotation, err
-	}
-	if !ok {
-		return rotation, failure.Newf(failure.NotFound, "rotation_not_found", "count devices", "capstan key rotate --start KEY begins", "%s is not changing keys", appID)
-	}
-	target, err := profile.Resolve(ctx, dir, c.Profile, profile.Flags{})
-	if err != nil {
-		return rotation, err
-	}
-	client, err := target.Connect()
-	if err != nil {
-		return rotation, err
-	}
-	summary, err := client.Summary(ctx, appID)
-	if err != nil {
-		return rotation, err
-	}
-	onNew := summary.Fleet["key_id"][rotation.NewKeyID]
-	return ring.CountDevices(ctx, appID, int(summary.Devices-onNew), int(summary.Devices))
 }
 
 func newKeyDeleteOld(c *Command) *cobra.Command {

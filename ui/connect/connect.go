@@ -34,14 +34,15 @@ func Services(w *workspace.Workspace, o Options) (views.Services, error) {
 			"start one with capstan serve, then run capstan profile init; or look around first with capstan demo")
 	}
 	s := views.Services{
-		Registry: w.Registry,
-		Keys:     keeper{ring{w.Keys}, w},
-		KeyCare:  keeper{ring{w.Keys}, w},
-		Releases: &releases{workspace: w, options: o},
-		Folders:  folders{w.Journals},
-		Contents: newContents(w),
-		Prober:   prober{w},
-		Server:   o.Server,
+		Registry:  w.Registry,
+		Keys:      keeper{ring{w.Keys}, w},
+		KeyCare:   keeper{ring{w.Keys}, w},
+		Rotations: rotations{workspace.Rotations{Ring: w.Keys, Client: w.Registry}, w},
+		Releases:  &releases{workspace: w, options: o},
+		Folders:   folders{w.Journals},
+		Contents:  newContents(w),
+		Prober:    prober{w},
+		Server:    o.Server,
 	}
 	if w.Project != nil {
 		s.Project = &capacitor{workspace: w}

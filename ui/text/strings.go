@@ -42,6 +42,7 @@ type Strings struct {
 	HelpDetails, HelpFiles, HelpCompare                                                                                      string
 	HelpImport, HelpExport, HelpBackup, HelpDrill, HelpRemove                                                                string
 	HelpPlan, HelpFreeze, HelpSet                                                                                            string
+	HelpRotate                                                                                                               string
 	HelpLog, HelpFollow, HelpHalt                                                                                            string
 
 	// Keys in the help screen and the palette
@@ -55,6 +56,7 @@ type Strings struct {
 	LongImport, LongExport, LongBackup, LongDrill, LongRemove                                                          string
 	LongSetupNext, LongToKeys                                                                                          string
 	LongPlan, LongFreeze                                                                                               string
+	LongRotate                                                                                                         string
 	LongLog, LongFollow                                                                                                string
 
 	// What was copied
@@ -135,6 +137,15 @@ type Strings struct {
 	DrillOfferWhat, DrilledTitle, DrilledKey, DrilledUnknown, Drilled, NotDrilled, RemoveTitle string
 	RemoveWhat, RemoveNoBackup, RemoveDevices, Removed                                         string
 
+	// Change of keys
+	RotateTitle, RotateKeys, RotateMoved, RotateMovedOf, RotateNext, RotateDone                     string
+	RotateStart, RotateStartWhat, RotateStartDoes, RotateStartUndo, RotateStarted                   string
+	RotateBoth, RotateBothNote, RotateBothDoes, RotateBothUndo, RotatedBoth                         string
+	RotateCancel, RotateCancelNote, RotateCancelDoes, RotateCancelled                               string
+	RotateDrain, RotateDrainNote, RotateDrainDoes, RotateCount, RotateCountNote, RotateCounted      string
+	RotateRetire, RotateRetireNote, RotateRetireTitle, RotateRetireDoes, RotateLeft, RotatedRetired string
+	RotateNextBoth, RotateNextDrain, RotateNextWait, RotateNextRetire                               string
+
 	// Setup
 	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel, SetupChannels string
 	SetupNoProject, SetupNoApp, SetupNoPlugin, SetupNoWebDir, SetupNoConfig, SetupNoChannel, DoctorTitle, DoctorFine string
@@ -162,7 +173,7 @@ type Strings struct {
 	// StoreWhat by kind of key store; Policies by update policy; Sources by where
 	// a device's channel came from; CheckNames by the server's check; Actions by
 	// the audit's verb, with %s for the version.
-	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames map[string]string
+	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames, RotationStates map[string]string
 }
 
 // Languages are the codes of the languages that the console speaks.

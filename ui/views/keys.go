@@ -17,6 +17,8 @@ type keysView struct {
 	stores Resource[[]KeyStore]
 	plan   Resource[Edit]
 	making bool
+	// rotation is the change from one key to another.
+	rotation Resource[Rotation]
 }
 
 // NewKeys makes the keys screen.
@@ -46,7 +48,7 @@ func NewKeys(e *Env) View {
 
 func (v *keysView) Title() string { return v.e.S.TabKeys }
 func (v *keysView) Enter() tea.Cmd {
-	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.stores.LoadLocal(v.e, v.e.Services.Keys.Stores))
+	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.stores.LoadLocal(v.e, v.e.Services.Keys.Stores), v.loadRotation())
 }
 func (v *keysView) CapturesText() bool { return false }
 func (v *keysView) Back() bool         { return false }
@@ -129,7 +131,7 @@ func (v *keysView) Actions() []Action {
 		write,
 		{ID: "sort", Keys: []string{"o"}, Help: e.S.HelpSort, Long: e.S.LongSort, Run: func() tea.Cmd { v.table.SortNext(); return nil }},
 	}
-	return append(actions, care[1:]...)
+	return append(append(actions, care[1:]...), v.rotateAction(why))
 }
 
 // choose asks for the store of a new key, and warns when there is a key already.
@@ -168,6 +170,9 @@ func (v *keysView) Render(w, h int) string {
 	top := v.table.View(w, listH, e.St)
 	if v.making {
 		top += "\n " + e.St.Accent.Render(widget.Spinner(e.Step)) + " " + e.St.Text.Render(e.S.KeyMaking)
+	}
+	if panel := v.rotationPanel(w); len(panel) > 0 {
+		top += "\n" + join(panel)
 	}
 	if !ok {
 		return widget.Fit(top, w, h)

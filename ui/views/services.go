@@ -15,12 +15,13 @@ import (
 )
 
 // Services is everything the console asks of the rest of the program. Registry,
-// Keys, Releases and Folders must be set. A nil KeyCare, Contents, Prober,
+// Keys, Releases and Folders must be set. A nil KeyCare, Rotations, Contents, Prober,
 // Project, Server or Preferences takes the matching actions away, with the reason shown.
 type Services struct {
 	Registry    Registry
 	Keys        Keys
 	KeyCare     KeyCare
+	Rotations   Rotations
 	Releases    Releases
 	Folders     Folders
 	Contents    Contents
