@@ -125,10 +125,10 @@ func (c *Cache) signed(pub *rsa.PublicKey, sum [32]byte) (v2, v3 string, found b
 	}
 	v2, rest, _ := strings.Cut(string(text), "\n")
 	v3 = strings.TrimSuffix(rest, "\n")
-	for value, want := range map[string]Form{v2: FormV2, v3: FormV3} {
-		if got, form, err := RecoverChecksum(pub, value); err != nil || form != want || got != sum {
-			return "", "", false
-		}
+	older, isBase64 := strictBase64(v2)
+	newer, err := hex.DecodeString(v3)
+	if !isBase64 || err != nil || !isLowerHex(v3) || !signedBy(pub, v2Payload(sum), older) || !signedBy(pub, sum[:], newer) {
+		return "", "", false
 	}
 	if info, err := os.Stat(path); err == nil {
 		c.used(path, info)

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/rand"
@@ -62,10 +61,17 @@ func sign(signer crypto.Signer, payload []byte) ([]byte, error) {
 		}
 		return nil, failure.Wrap(err, failure.KeyStore, "sign_failed", "sign bundle", "")
 	}
-	if back, err := recoverPayload(pub, signed, len(payload)); err != nil || !bytes.Equal(back, payload) {
+	if !signedBy(pub, payload, signed) {
 		return nil, failure.New(failure.KeyStore, "sign_failed", "sign bundle", "the signer's answer does not verify with its own public key", "")
 	}
 	return signed, nil
+}
+
+// signedBy reports whether sign made signed of payload. It says the same as
+// recoverPayload at half the cost, which a delta update of thousands of files
+// feels.
+func signedBy(pub *rsa.PublicKey, payload, signed []byte) bool {
+	return len(signed) == keyBytes && rsa.VerifyPKCS1v15(pub, crypto.Hash(0), payload, signed) == nil
 }
 
 var errNotSigned = errors.New("not signed with this key")
