@@ -167,8 +167,8 @@ func (r *run) sealDelta(ctx context.Context, sealed *bundle.Sealed, signer crypt
 		return "", spoolFailure(err)
 	}
 	// What an earlier attempt sent was sealed with another session key.
-	if err := os.Remove(r.deltaPath("sent")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", stateFailure(err)
+	if err := r.forgetSent(); err != nil {
+		return "", err
 	}
 	if err := r.writeDelta(list); err != nil {
 		return "", spoolFailure(err)
@@ -353,6 +353,14 @@ func (r *run) openSent() (*sentFiles, error) {
 		return nil, stateFailure(err)
 	}
 	return s, nil
+}
+
+// forgetSent has every file asked for again.
+func (j *journal) forgetSent() error {
+	if err := os.Remove(j.deltaPath("sent")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return stateFailure(err)
+	}
+	return nil
 }
 
 func (s *sentFiles) note(sha256Hex string) error {

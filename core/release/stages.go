@@ -374,6 +374,12 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 		if list, err = r.readDelta(); err != nil {
 			return nil, "", err
 		}
+		if r.state.Uploaded != nil {
+			// The upload is repeated because what was sent could not be fetched.
+			if err := r.forgetSent(); err != nil {
+				return nil, "", err
+			}
+		}
 	}
 	total := sealed.ObjectSize + list.Size
 	if r.twoKeys() {

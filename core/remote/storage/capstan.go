@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -100,6 +101,10 @@ func (c *capstan) Put(ctx context.Context, name string, src io.ReaderAt, size in
 			"%s took no byte for %s", c.caller.Base.Host, stall)
 	}
 	switch code := failure.CodeOf(err); {
+	case err == nil && !speaksOf(answer, name):
+		// A login page that answers 200 in the server's place stored nothing.
+		return Object{}, failure.Newf(failure.Unavailable, "answer_malformed", "store the object", "check the server's address, and whether a proxy or a login stands before it",
+			"%s answers with something else than its API (HTTP %d)", c.caller.Base.Host, answer.Status)
 	case err == nil:
 	case code == "object_exists" || code == "conflict":
 		return Object{}, errExists(name)
@@ -110,6 +115,14 @@ func (c *capstan) Put(ctx context.Context, name string, src io.ReaderAt, size in
 		progress(size)
 	}
 	return Object{Name: name, Size: size, SHA256: sha256Hex, Existed: answer.Status == http.StatusOK}, nil
+}
+
+// speaksOf reports whether an answer to a PUT names the object.
+func speaksOf(answer *transport.Answer, name string) bool {
+	var stored struct {
+		Name string `json:"name"`
+	}
+	return json.Unmarshal(answer.Body, &stored) == nil && stored.Name == name
 }
 
 func (c *capstan) Stat(ctx context.Context, name string) (Object, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -143,7 +144,9 @@ func (o *objects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
 		case string(old) != string(b):
 			w.WriteHeader(http.StatusConflict)
+			return
 		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"status": "ok", "name": name})
 	case http.MethodHead:
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -328,5 +331,22 @@ func TestGetFromServerWithoutRanges(t *testing.T) {
 	cancel()
 	if _, err := s.Get(ctx, "a.zip", 0, -1); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get under a cancelled context gives %v", err)
+	}
+}
+
+// TestCapstanLoginPage: a page that answers 200 in the server's place has stored
+// nothing, and is not believed.
+func TestCapstanLoginPage(t *testing.T) {
+	for _, body := range []string{"<!doctype html><title>Log in</title>", "{}", `{"status":"ok"}`, ""} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(w, body)
+		}))
+		s := open(t, "capstan+"+server.URL, "", storage.Credentials{Token: remote.NewToken(token), Pause: noPause})
+		_, err := s.Put(t.Context(), "a.zip", strings.NewReader("x"), 1, storagetest.Sum([]byte("x")), nil)
+		if failure.CodeOf(err) != "answer_malformed" || failure.HintOf(err) == "" {
+			t.Errorf("%q: %v", body, err)
+		}
+		server.Close()
 	}
 }
