@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -331,20 +332,11 @@ func (y yard) attempt(t *testing.T, v victim, id string, s *storm) (string, rele
 	known := v.journals(t)
 	result, err := pipeline.Run(ctx, v.Plan, func(release.Event) {})
 	for _, name := range v.journals(t) {
-		if state, read := pipeline.Journals.Read(name); read == nil && state.Plan.Version == v.Plan.Version && !contains(known, name) {
+		if state, read := pipeline.Journals.Read(name); read == nil && state.Plan.Version == v.Plan.Version && !slices.Contains(known, name) {
 			id = name
 		}
 	}
 	return id, result, err
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // journals names the folders of the releases.
