@@ -714,3 +714,110 @@ func TestSetup(t *testing.T) {
 		term.Has("Release", "dist")
 	})
 }
+
+// places is a Profiles that remembers what it was given.
+type places struct {
+	findings []views.Finding
+	tried    views.Profile
+	saved    views.Profile
+	mine     bool
+}
+
+func (p *places) Drivers() []string {
+	return []string{"azblob", "exec", "file", "http+put", "https+put", "s3", "sftp"}
+}
+func (p *places) Try(_ context.Context, profile views.Profile) ([]views.Finding, error) {
+	p.tried = profile
+	return p.findings, nil
+}
+func (p *places) Save(_ context.Context, profile views.Profile, mine bool) (string, error) {
+	p.saved, p.mine = profile, mine
+	return "capstan.toml", nil
+}
+
+// A profile is set up step by step with every storage's own address form, tried
+// out, and saved only when devices could use it.
+func TestNewProfile(t *testing.T) {
+	box := &places{findings: []views.Finding{{Level: "ok", Text: "capstan 0.3.0"}}}
+	drive(t, busyDesk, func(o *Options, _ *desk) { o.Start, o.Services.Profiles = views.ScreenSettings, box }, func(term *tuitest.Terminal, d *desk) {
+		answer := func(text string, clear int) {
+			for range clear {
+				term.Press("backspace")
+			}
+			term.Type(text)
+			term.Press("enter")
+			term.Wait(100 * time.Millisecond)
+		}
+		until := func() { // the driver's list
+			term.Press("N")
+			answer("work", 0)
+			term.Has("letters, digits, dots and dashes, and none that exists")
+			answer("-eu", 0)
+			term.Has("Which server?")
+			answer("", 0)
+			term.Has("Where are the bundles kept?")
+		}
+		until()
+		tuitest.Golden(t, "profile.txt", term.Screen())
+		term.Has("not in this build") // Google, without its tag
+		forms := map[int]string{1: "file:///srv/www", 2: "s3://bucket", 3: "https+put://", 4: "sftp://deploy@", 5: "azblob://", 7: "exec:///"}
+		for at := range 8 {
+			form, built := forms[at]
+			if !built {
+				continue
+			}
+			term.Press("home")
+			for range at {
+				term.Press("down")
+			}
+			term.Press("enter")
+			term.Has("The address of the storage", form)
+			answer("", 200)
+			term.Has("it begins with")
+			term.Press("esc")
+			until()
+		}
+		term.Press("home", "down", "down", "enter")
+		answer("", 0)
+		answer("releases.example.com", 0)
+		answer("", 0) // production
+		term.Wait(time.Second)
+		want := views.Profile{Name: "work-eu", Server: "https://updates.example.com", Storage: "s3://bucket/prefix?endpoint=s3.example.com&region=eu-central-1", PublicURL: "https://releases.example.com", Channel: "production"}
+		if box.tried != want {
+			t.Fatalf("tried %+v", box.tried)
+		}
+		term.Has("Keep work-eu where?", "capstan 0.3.0")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if box.saved != want || box.mine {
+			t.Errorf("saved %+v", box.saved)
+		}
+		term.Has("profile work-eu is in capstan.toml")
+
+		box.saved = views.Profile{}
+		box.findings = append(box.findings, views.Finding{Level: "block", Code: "public_forbidden", Text: "the storage answers 403 without credentials", Hint: "make the objects public"})
+		until()
+		term.Press("enter") // the server's own
+		answer("", 0)
+		term.Wait(time.Second)
+		term.Has("the storage answers 403", "make the objects public", "nothing was saved")
+		term.Press("esc")
+		if box.saved.Name != "" {
+			t.Errorf("saved %+v", box.saved)
+		}
+
+		box.findings = box.findings[:1]
+		until()
+		term.Press("end", "enter")
+		answer("", 0)
+		answer("cdn.example.com", 0)
+		answer("", 0)
+		term.Wait(time.Second)
+		term.Has("projects may not run programs")
+		term.Press("enter")
+		term.Wait(time.Second)
+		if !box.mine || box.saved.Storage != "exec:///home/me/rclone.toml" {
+			t.Errorf("saved %+v, mine %v", box.saved, box.mine)
+		}
+	})
+}

@@ -46,6 +46,7 @@ func Services(w *workspace.Workspace, o Options) (views.Services, error) {
 	}
 	if w.Project != nil {
 		s.Project = &capacitor{workspace: w}
+		s.Profiles = profiles{w}
 	}
 	if dir, err := profile.ConfigDir(); err == nil {
 		s.Preferences = preferences{workspace: w, dir: dir}

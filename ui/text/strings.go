@@ -44,6 +44,7 @@ type Strings struct {
 	HelpPlan, HelpFreeze, HelpSet                                                                                            string
 	HelpRotate                                                                                                               string
 	HelpLog, HelpFollow, HelpHalt                                                                                            string
+	HelpNewProfile, HelpTry                                                                                                  string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -58,6 +59,7 @@ type Strings struct {
 	LongPlan, LongFreeze                                                                                               string
 	LongRotate                                                                                                         string
 	LongLog, LongFollow                                                                                                string
+	LongNewProfile                                                                                                     string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -70,6 +72,7 @@ type Strings struct {
 	WhyNoCare                                                                                                                string
 	WhyNoSchedule                                                                                                            string
 	WhyNoLog                                                                                                                 string
+	WhyNoProfiles, WhyNoDriver                                                                                               string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string
@@ -161,6 +164,11 @@ type Strings struct {
 	// Settings
 	LooksTitle, ThemeLabel, LangLabel, LangName, ProfilesTitle, NoProfiles, SampleOK, SampleWarn, SampleBad, SampleInfo string
 	SampleAccent, SampleMuted                                                                                           string
+	ProfileHow, ProfileNameTitle, ProfileNameBad, ProfileServerTitle, ProfileServerWhat, ProfileServerLabel             string
+	ProfileServerBad, ProfileStoreTitle, ProfileAddressTitle, ProfileAddressWhat, ProfileAddressLabel                   string
+	ProfileAddressBad, ProfilePublicTitle, ProfilePublicWhat, ProfilePublicLabel, ProfileChannelTitle                   string
+	ProfileTrying, ProfileTried, ProfileBlocked, ProfileSaveTitle, ProfileShared, ProfileMine, ProfileMineNote          string
+	ProfileExecWhy, ProfileSaved                                                                                        string
 
 	// Line mode
 	LineIntro, LineMenu, LineStatus, LineRelease, LineRollback, LineDevice, LineKeys, LineQuit, LineNumber, LineBad string
@@ -173,7 +181,7 @@ type Strings struct {
 	// StoreWhat by kind of key store; Policies by update policy; Sources by where
 	// a device's channel came from; CheckNames by the server's check; Actions by
 	// the audit's verb, with %s for the version.
-	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames, RotationStates map[string]string
+	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames, DriverNames, DriverKeys, RotationStates map[string]string
 }
 
 // Languages are the codes of the languages that the console speaks.

@@ -16,7 +16,7 @@ import (
 
 // Services is everything the console asks of the rest of the program. Registry,
 // Keys, Releases and Folders must be set. A nil KeyCare, Rotations, Contents, Prober,
-// Project, Server or Preferences takes the matching actions away, with the reason shown.
+// Project, Server, Preferences or Profiles takes the matching actions away, with the reason shown.
 type Services struct {
 	Registry    Registry
 	Keys        Keys
@@ -29,6 +29,7 @@ type Services struct {
 	Project     Project
 	Server      Server
 	Preferences Preferences
+	Profiles    Profiles
 }
 
 // Registry is where versions and channels live. *remote.Client satisfies it.
@@ -321,6 +322,20 @@ type Settings struct {
 // Profile is one place to release to.
 type Profile struct {
 	Name, Server, Storage, Channel string
+	PublicURL                      string // of the storage, for devices; "" where the storage knows it
+}
+
+// Profiles sets up places to release to.
+type Profiles interface {
+	// Drivers lists the URL schemes of the storages in this build.
+	Drivers() []string
+	// Try asks the server who it is, and writes, downloads and deletes a small
+	// object as a release and a device would. A finding that blocks means that
+	// devices could not download.
+	Try(ctx context.Context, p Profile) ([]Finding, error)
+	// Save keeps a profile in the project's file, or with mine in the user's
+	// own, and gives the file's path.
+	Save(ctx context.Context, p Profile, mine bool) (path string, err error)
 }
 
 // Preferences loads and saves Settings.

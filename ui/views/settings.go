@@ -15,6 +15,8 @@ type settingsView struct {
 	e      *Env
 	chosen int
 	saved  Resource[Settings]
+	tried  Resource[[]Finding] // of the profile that is being set up
+	trying Profile
 }
 
 // NewSettings makes the settings screen.
@@ -31,6 +33,9 @@ func (v *settingsView) CapturesText() bool { return false }
 func (v *settingsView) Back() bool         { return false }
 
 func (v *settingsView) Update(msg tea.Msg) tea.Cmd {
+	if m, ok := msg.(LoadedMsg); ok && m.Of(&v.tried) {
+		return v.judged()
+	}
 	if m, ok := msg.(tea.KeyPressMsg); ok {
 		v.chosen = step(m.String(), v.chosen, 2)
 		switch m.String() {
@@ -77,7 +82,14 @@ func (v *settingsView) save(themeName, lang string) tea.Cmd {
 
 func (v *settingsView) Actions() []Action {
 	e := v.e
-	return []Action{{ID: "change", Keys: []string{"enter"}, Help: e.S.HelpChange, Long: e.S.LongChangeSetting, Primary: true, Run: func() tea.Cmd { return v.turn(1) }}}
+	profile := Action{ID: "new-profile", Keys: []string{"N"}, Help: e.S.HelpNewProfile, Long: e.S.LongNewProfile, Primary: true, Dangerous: true, Run: v.newProfile}
+	switch {
+	case e.Services.Profiles == nil:
+		profile.Disabled = e.S.WhyNoProfiles
+	case v.tried.Loading():
+		profile.Disabled = sprintf(e.S.ProfileTrying, text.Clean(v.trying.Name))
+	}
+	return []Action{{ID: "change", Keys: []string{"enter"}, Help: e.S.HelpChange, Long: e.S.LongChangeSetting, Primary: true, Run: func() tea.Cmd { return v.turn(1) }}, profile}
 }
 
 func (v *settingsView) Render(w, h int) string {
@@ -106,6 +118,12 @@ func (v *settingsView) Render(w, h int) string {
 			mark = e.St.OK.Render("● ")
 		}
 		lines = append(lines, "  "+mark+e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14))+" "+e.St.Text.Render(text.Clean(p.Server))+e.St.Muted.Render("  "+text.Clean(p.Storage)+"  "+text.Clean(p.Channel)))
+	}
+	if len(v.saved.Value.Profiles) > 1 {
+		lines = append(lines, "", "  "+e.St.Muted.Render(e.S.ProfileHow))
+	}
+	if v.tried.Loading() {
+		lines = append(lines, "", "  "+e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Text.Render(sprintf(e.S.ProfileTrying, text.Clean(v.trying.Server))))
 	}
 	return widget.Fit(join(lines), w, h)
 }
