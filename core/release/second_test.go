@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -191,7 +192,7 @@ func TestTwoKeysUnsupported(t *testing.T) {
 	if err != nil || result.SecondKeyID != "" {
 		t.Fatalf("%+v %v", result, err)
 	}
-	if !contains(said, "two_keys_unsupported") {
+	if !slices.Contains(said, "two_keys_unsupported") {
 		t.Errorf("it said %v", said)
 	}
 	b, err := c.client(t).Bundle(t.Context(), c.Plan.AppID, "1.0.0")
@@ -210,18 +211,9 @@ func TestTwoKeysUnsupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Plan.Second, said = nil, nil
-	if _, err := c.pipeline(t).Run(t.Context(), c.Plan, func(e release.Event) { said = append(said, e.Code) }); err != nil || !contains(said, "one_key") {
+	if _, err := c.pipeline(t).Run(t.Context(), c.Plan, func(e release.Event) { said = append(said, e.Code) }); err != nil || !slices.Contains(said, "one_key") {
 		t.Errorf("sealed for one of two keys: %v %v", said, err)
 	}
-}
-
-func contains(list []string, want string) bool {
-	for _, s := range list {
-		if s == want {
-			return true
-		}
-	}
-	return false
 }
 
 // oneKey is a server without two keys.
