@@ -51,6 +51,13 @@ func (s *Store) Maintain(ctx context.Context) {
 // have more than Limits.EventsPerApp.
 func (s *Store) Prune(ctx context.Context) error {
 	now := s.now()
+	ids, err := collect(ctx, s.db.read, query{text: `SELECT app_id FROM apps ORDER BY app_id`}, func(row scanner) (id string, err error) {
+		return id, row.Scan(&id)
+	})
+	if err != nil {
+		return err
+	}
+	dropped := false
 	for _, p := range []struct {
 		table, column string
 		keep          time.Duration
@@ -58,8 +65,12 @@ func (s *Store) Prune(ctx context.Context) error {
 		{"events", "at", keepEvents}, {"event_hours", "hour", keepHours}, {"poll_hours", "hour", keepHours},
 		{"app_days", "day", keepHours}, {"version_days", "day", keepHours}, {"devices", "polled_at", keepSilent},
 	} {
-		if err := s.pruneTable(ctx, p.table, p.column+` < $1`, now.Add(-p.keep).UnixMilli()); err != nil {
-			return err
+		for _, id := range ids { // by app, as the indexes are: millions of rows are not looked through
+			n, err := s.pruneTable(ctx, p.table, `app_id = $1 AND `+p.column+` < $2`, id, now.Add(-p.keep).UnixMilli())
+			if err != nil {
+				return err
+			}
+			dropped = dropped || p.table == "devices" && n > 0
 		}
 	}
 	apps, err := collect(ctx, s.db.read, query{text: `SELECT app_id, COUNT(*), MAX(id) FROM events GROUP BY app_id`}, func(row scanner) (overfull, error) {
@@ -78,9 +89,12 @@ func (s *Store) Prune(ctx context.Context) error {
 		if err != nil {
 			return fault("drop old events", err)
 		}
-		if err := s.pruneTable(ctx, "events", `app_id = $1 AND id <= $2`, a.app, edge); err != nil {
+		if _, err := s.pruneTable(ctx, "events", `app_id = $1 AND id <= $2`, a.app, edge); err != nil {
 			return err
 		}
+	}
+	if !dropped {
+		return nil
 	}
 	return s.recount(ctx)
 }
@@ -91,8 +105,14 @@ type overfull struct {
 	last int64
 }
 
-// pruneTable deletes in portions; table and condition are Prune's own.
-func (s *Store) pruneTable(ctx context.Context, table, condition string, args ...any) error {
+// pruneTable deletes in portions and gives the number of rows; table and
+// condition are Prune's own. Where there is nothing to delete it does not ask
+// for the writer.
+func (s *Store) pruneTable(ctx context.Context, table, condition string, args ...any) (total int64, err error) {
+	var some bool
+	if err := s.db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM `+table+` WHERE `+condition+`)`, args...).Scan(&some); err != nil || !some {
+		return 0, fault("drop old statistics", err)
+	}
 	row := "rowid"
 	if s.db.engine == enginePostgres {
 		row = "ctid"
@@ -106,8 +126,9 @@ func (s *Store) pruneTable(ctx context.Context, table, condition string, args ..
 			n, err = t.count(ctx, q.text+`)`, q.args...)
 			return err
 		})
+		total += n
 		if err != nil || n < prunedAtOnce {
-			return err
+			return total, err
 		}
 	}
 }

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "modernc.org/sqlite" // driver "sqlite"
+)
+
+// process is a server of its own, so that its memory and CPU are its own.
+type process struct {
+	name, address, metrics, token string
+	devices                       int
+	command                       *exec.Cmd
+}
+
+// start runs a server and waits until it says where it listens.
+func start(ctx context.Context, name string, argv ...string) (*process, error) {
+	p := &process{name: name, command: exec.CommandContext(ctx, argv[0], argv[1:]...)}
+	out, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.command.Stderr = os.Stderr
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(out)
+	for p.address == "" && lines.Scan() {
+		p.address, _ = strings.CutPrefix(lines.Text(), "listening on ")
+		var started struct{ Listening, Token string }
+		if json.Unmarshal(lines.Bytes(), &started) == nil && started.Listening != "" {
+			p.address, p.token = started.Listening, started.Token
+		}
+	}
+	if p.address == "" {
+		p.kill()
+		return nil, errors.New("the server did not start")
+	}
+	go discard(out)
+	return p, nil
+}
+
+// startCapstan makes a data directory with the apps that are asked for, fills
+// its database, and starts a server on it.
+func startCapstan(ctx context.Context, o options, name, dir string, fill func(string) error) (*process, error) {
+	metrics, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	argv := []string{o.capstan, "serve", "--quiet", "--json", "--listen", "127.0.0.1:0", "--data", dir, "--metrics", metrics}
+	p, err := start(ctx, name, argv...)
+	if err != nil {
+		return nil, err
+	}
+	token := p.token
+	if err := p.populate(ctx); err != nil {
+		p.kill()
+		return nil, err
+	}
+	if fill != nil {
+		p.stop()
+		begin := time.Now()
+		if err := fill(dir + "/capstan.db"); err != nil {
+			return nil, err
+		}
+		filled := time.Since(begin)
+		begin = time.Now()
+		if p, err = start(ctx, name, argv...); err != nil {
+			return nil, err
+		}
+		fmt.Printf("%s: filled in %s, started in %s\n", name, filled.Round(time.Second), time.Since(begin).Round(10*time.Millisecond))
+	}
+	p.token, p.metrics = token, metrics
+	return p, nil
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (p *process) populate(ctx context.Context) error {
+	for app := range apps {
+		id := fmt.Sprintf("com.example.bench%d", app)
+		if err := p.send(ctx, "/app", map[string]any{"app_id": id}); err != nil {
+			return err
+		}
+		for _, v := range versions {
+			if err := p.send(ctx, "/bundle", map[string]any{"app_id": id, "version": v, "external_url": "https://cdn.example.com/" + v + ".zip", "checksum": strings.Repeat("0", 64)}); err != nil {
+				return err
+			}
+		}
+		if err := p.promote(ctx, app, versions[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *process) promote(ctx context.Context, app int, version string) error {
+	return p.send(ctx, "/channel", map[string]any{"app_id": fmt.Sprintf("com.example.bench%d", app), "channel": "production", "public": true, "version": version, "disableAutoUpdate": "none"})
+}
+
+func (p *process) send(ctx context.Context, path string, body map[string]any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://"+p.address+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("capgkey", p.token)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if text, err = io.ReadAll(answer.Body); err != nil || answer.StatusCode/100 != 2 {
+		return fmt.Errorf("POST %s: %d %s %w", path, answer.StatusCode, text, err)
+	}
+	return nil
+}
+
+// pause keeps a server that is not measured from taking part.
+func (p *process) pause()  { _ = p.command.Process.Signal(syscall.SIGSTOP) }
+func (p *process) resume() { _ = p.command.Process.Signal(syscall.SIGCONT) }
+
+func (p *process) stop() {
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	_ = p.command.Wait()
+}
+
+func (p *process) kill() {
+	_ = p.command.Process.Kill()
+	_ = p.command.Wait()
+}
+
+// cpu is the time that the server has spent, in all its threads.
+func (p *process) cpu() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// peak is the most memory that the server had, in bytes.
+func (p *process) peak() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, _ := strconv.ParseInt(kib, 10, 64)
+	return n << 10
+}
+
+// metric reads one metric without labels; 0 when it is not there.
+func (p *process) metric(name string) float64 {
+	answer, err := http.Get("http://" + p.metrics + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			n, _ := strconv.ParseFloat(text, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// fillApps adds a thousand apps of twenty channels and a hundred bundles that are
+// as long as sealed ones.
+func fillApps(path string) error {
+	return fill(path,
+		`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+		INSERT INTO apps (app_id, revision, created_at, updated_at) SELECT printf('com.example.app%d', i), 1, 0, 0 FROM n`,
+		`WITH RECURSIVE a(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM a WHERE i < 999), b(j) AS (SELECT 1 UNION ALL SELECT j + 1 FROM b WHERE j < 100)
+		INSERT INTO bundles (app_id, name, checksum, session_key, key_id, object_key, storage_provider, plain_checksum, checksum_v2, checksum_v3, object_sha256, created_at, updated_at)
+		SELECT printf('com.example.app%d', i), printf('1.0.%d', j), hex(randomblob(256)), hex(randomblob(184)), hex(randomblob(10)), printf('com.example.app%d/1.0.%d/%s.zip', i, j, hex(randomblob(32))),
+			'capstan', hex(randomblob(32)), hex(randomblob(172)), hex(randomblob(256)), hex(randomblob(32)), 0, 0 FROM a, b`,
+		`WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < 19)
+		INSERT INTO channels (app_id, name, bundle_id, public, created_at, updated_at)
+		SELECT b.app_id, printf('channel%d', i), b.id, i = 0, 0, 0 FROM bundles b, k WHERE b.app_id LIKE 'com.example.app%' AND b.name = printf('1.0.%d', 100 - i)`)
+}
+
+// fillDevices adds devices that were seen today, evenly over the apps.
+func fillDevices(path string, devices int) error {
+	return fill(path, fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d - 1)
+		INSERT INTO devices (app_id, device_id, platform, version_name, version_build, version_os, plugin_version, install_source, channel_id, created_at, polled_at)
+		SELECT printf('com.example.bench%%d', i %% %d), printf('%%08x-0000-4000-8000-000000000001', i), 'android', '1.2.0', '1.0.0', '15', '8.51.23', 'google_play', 1, %d, %d FROM n`,
+		devices, apps, time.Now().UnixMilli(), time.Now().Add(-time.Hour).UnixMilli()))
+}
+
+func fill(path string, statements ...string) error {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=synchronous(OFF)&_pragma=cache_size(-500000)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			return err
+		}
+	}
+	_, err = db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	return err
+}
