@@ -4,18 +4,21 @@
 #   pebble           an ACME server (MPL-2.0), built with Go into FOLDER
 #   nginx, rclone    from the system's packages, with nginx's WebDAV module
 #   sshd             OpenSSH's SFTP server, from the system's packages
-# and, with --clouds, for azblob and, under the build tag gs, gs:
+# and, with --gs, for gs under the build tag gs:
 #   fake-gcs-server  Google Cloud Storage in memory (BSD-2-Clause), built with Go into FOLDER
+# and, with --clouds, that one and, for azblob:
 #   azurite          Azure Blob Storage in memory (MIT), with npm into FOLDER/azurite
-# What is there already stays. usage: scripts/install-peers.sh [--clouds] FOLDER;
+# What is there already stays. usage: scripts/install-peers.sh [--gs | --clouds] FOLDER;
 # then put FOLDER into PATH, and set CAPSTAN_AZURITE=FOLDER/azurite.
 set -euo pipefail
 clouds=
-if [ "${1:-}" = --clouds ]; then
-	clouds=yes
+case "${1:-}" in
+--gs | --clouds)
+	clouds=$1
 	shift
-fi
-folder=$(mkdir -p "${1:?usage: install-peers.sh [--clouds] FOLDER}" && cd "$1" && pwd)
+	;;
+esac
+folder=$(mkdir -p "${1:?usage: install-peers.sh [--gs | --clouds] FOLDER}" && cd "$1" && pwd)
 
 # from_source MODULE@VERSION: builds a program outside of any module, since its
 # dependencies are none of ours.
@@ -49,6 +52,8 @@ from_source github.com/versity/versitygw/cmd/versitygw@v1.8.0
 from_source github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
 if [ -n "$clouds" ]; then
 	from_source github.com/fsouza/fake-gcs-server@v1.56.1
+fi
+if [ "$clouds" = --clouds ]; then
 	if ! [ -x "$folder/azurite/node_modules/.bin/azurite-blob" ]; then
 		mkdir -p "$folder/azurite"
 		(cd "$folder/azurite" && npm install --ignore-scripts --no-audit --no-fund --silent azurite@3.35.0)
