@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
-	"strings"
 
 	"capstan/cli"
 	"capstan/core/keys"
@@ -12,6 +12,9 @@ import (
 	"capstan/examples"
 	"capstan/ui"
 	"capstan/ui/connect"
+	"capstan/ui/text"
+	"capstan/ui/theme"
+	"capstan/ui/views"
 )
 
 // openConsole opens the console on the demo's sandbox or on the project around
@@ -37,22 +40,18 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	if err != nil {
 		return err
 	}
-	lang := start.Lang
-	if lang == "" && services.Preferences != nil {
-		if settings, err := services.Preferences.Load(ctx); err == nil {
-			lang = settings.Lang
-		}
+	var remembered views.Settings // what cannot be read is not worth an error
+	if services.Preferences != nil {
+		remembered, _ = services.Preferences.Load(ctx)
 	}
-	if lang == "" {
-		lang = systemLanguage()
-	}
+	lang := text.Choose(cmp.Or(start.Lang, os.Getenv("CAPSTAN_LANG"), remembered.Lang), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
 	appID := ""
 	if start.Demo != nil {
 		appID = start.Demo.AppID
 	}
 	return ui.Run(ctx, ui.Options{
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
-		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang, Passphrases: passphrases,
+		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang, Theme: theme.Name(remembered.Theme), Passphrases: passphrases,
 	})
 }
 
@@ -84,15 +83,4 @@ func consoleOn(ctx context.Context, start cli.ConsoleStart) (workspace.Config, c
 		return workspace.Config{}, connect.Options{}, err
 	}
 	return workspace.Config{Dir: start.Dir, Target: target}, connect.Options{CreateApp: true}, nil
-}
-
-// systemLanguage is what the environment asks for, in the order of POSIX.
-func systemLanguage() string {
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if value := os.Getenv(name); value != "" {
-			lang, _, _ := strings.Cut(value, "_")
-			return lang
-		}
-	}
-	return "en"
 }

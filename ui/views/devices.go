@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -24,7 +25,6 @@ type devicesView struct {
 	e      *Env
 	table  *widget.Table[capgo.Device]
 	page   Resource[capgo.DevicePage]
-	rows   []capgo.Device
 	cursor string // of the next page
 	more   bool
 	found  Resource[[]capgo.Device] // by exact id or custom id, when it is not in the list
@@ -204,12 +204,12 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 		switch {
 		case m.Of(&v.page) && v.page.Err == nil:
 			if v.cursor == "" {
-				v.rows = nil
+				v.table.SetRows(slices.Clone(v.page.Value.Data))
+			} else {
+				v.table.Append(v.page.Value.Data...)
 			}
-			v.rows = append(v.rows, v.page.Value.Data...)
-			v.table.SetRows(v.rows)
 			v.more = v.page.Value.HasMore && v.page.Value.NextCursor != ""
-			if v.more && len(v.rows) < maxDevices {
+			if v.more && v.table.Len() < maxDevices {
 				return v.nextPage(v.page.Value.NextCursor)
 			}
 		case m.Of(&v.found):
@@ -342,7 +342,7 @@ func (v *devicesView) Render(w, h int) string {
 	if v.open != nil {
 		return v.device(w, h)
 	}
-	if len(v.rows) == 0 {
+	if v.table.Len() == 0 {
 		if p, pending := v.page.Pending(e, w, h); pending {
 			return p
 		}

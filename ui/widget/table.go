@@ -69,6 +69,33 @@ func (t *Table[T]) SetRows(rows []T) {
 	t.clamp()
 }
 
+// Append adds rows at the end. What is there is not looked at again unless the
+// rows are ordered by a column.
+func (t *Table[T]) Append(rows ...T) {
+	if t.sortBy >= 0 {
+		t.SetRows(append(t.rows, rows...))
+		return
+	}
+	words := strings.Fields(strings.ToLower(t.filter))
+	for _, r := range rows {
+		hay := strings.ToLower(t.Hay(r))
+		if holds(hay, words) {
+			t.shown = append(t.shown, len(t.rows))
+		}
+		t.rows, t.hay = append(t.rows, r), append(t.hay, hay)
+	}
+	t.clamp()
+}
+
+func holds(hay string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(hay, w) {
+			return false
+		}
+	}
+	return true
+}
+
 // Filter shows only rows that hold every word of s.
 func (t *Table[T]) Filter(s string) {
 	t.filter = s
@@ -102,14 +129,10 @@ func (t *Table[T]) SortNext() {
 func (t *Table[T]) arrange() {
 	words := strings.Fields(strings.ToLower(t.filter))
 	t.shown = t.shown[:0]
-next:
 	for i := range t.rows {
-		for _, w := range words {
-			if !strings.Contains(t.hay[i], w) {
-				continue next
-			}
+		if holds(t.hay[i], words) {
+			t.shown = append(t.shown, i)
 		}
-		t.shown = append(t.shown, i)
 	}
 	if t.sortBy >= 0 && t.sortBy < len(t.Columns) && t.Columns[t.sortBy].Compare != nil {
 		compare := t.Columns[t.sortBy].Compare

@@ -2,6 +2,7 @@ package widget
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +241,27 @@ func TestTableMovesFiltersAndSorts(t *testing.T) {
 	tb.Move("home")
 	if r, _ := tb.Selected(); r.name != "row0000" {
 		t.Errorf("the given order starts with %s", r.name)
+	}
+}
+
+// Rows that come page by page make the same table as all rows at once.
+func TestTableGrowsPageByPage(t *testing.T) {
+	for _, filter := range []string{"", "7"} {
+		for _, sorted := range []bool{false, true} {
+			whole, grown := newTable(300), newTable(0)
+			for _, table := range []*Table[row]{whole, grown} {
+				table.Filter(filter)
+				if sorted {
+					table.SortNext()
+				}
+			}
+			for from := 0; from < 300; from += 100 {
+				grown.Append(whole.rows[from : from+100]...)
+			}
+			if !slices.Equal(whole.shown, grown.shown) || !slices.Equal(whole.hay, grown.hay) || whole.Len() != grown.Len() {
+				t.Errorf("filter %q, sorted %v: %d of %d rows, want %d of %d", filter, sorted, grown.Shown(), grown.Len(), whole.Shown(), whole.Len())
+			}
+		}
 	}
 }
 
