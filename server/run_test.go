@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,10 +17,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"capstan/internal/servertest"
 	"capstan/server"
@@ -128,6 +133,66 @@ func TestSlowAndLoudClients(t *testing.T) {
 		if n > 0 && !strings.HasPrefix(string(text[:n]), "HTTP/1.1 4") {
 			t.Errorf("%s: %q", what, text[:n])
 		}
+	}
+}
+
+// A client that opens HTTP/2 streams and takes them back at once, ten thousand
+// times, neither stops the others nor makes the server hold what it dropped.
+func TestRapidReset(t *testing.T) {
+	cert, key, pool := writeCertificate(t, t.TempDir())
+	s := servertest.Start(t, func(c *server.Config) { c.Certificate, c.CertificateKey = cert, key })
+	conn, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{RootCAs: pool, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.ConnectionState().NegotiatedProtocol; got != "h2" {
+		t.Fatalf("the server speaks %q", got)
+	}
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/ok"}} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, nil)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for id := uint32(1); id < 20_000; id += 2 {
+		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}) != nil ||
+			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+			break // the server may hang up on such a client
+		}
+		sent++
+	}
+	if sent < 50 {
+		t.Errorf("only %d streams were opened", sent)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer client.CloseIdleConnections()
+	for range 20 {
+		answer, err := client.Get(s.URL() + "/ok")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Fatal(answer.StatusCode)
+		}
+	}
+	var memory runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&memory)
+	if memory.HeapAlloc > 256<<20 {
+		t.Errorf("%d MiB are held after %d streams", memory.HeapAlloc>>20, sent)
 	}
 }
 
