@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 // it, against a real update server. Each script finds
 //
 //	$SERVER    the update server, $CAPSTAN_TOKEN an admin's token for it
+//	$LEDGER_KEY  the public key of the server's ledger
 //	$UPLOADS   a folder that is public at $UPLOADS_URL ("any upload")
 //	app/       the sample Capacitor app, with its build in app/dist
 func TestScripts(t *testing.T) {
@@ -56,6 +57,7 @@ func setUpScript(t *testing.T, env *testscript.Env) error {
 	if err := os.WriteFile(filepath.Join(env.WorkDir, "passphrase"), []byte("correct horse battery staple\n"), 0o600); err != nil {
 		return err
 	}
+	env.Setenv("LEDGER_KEY", filepath.Join(server.DataDir, "ledger.pub"))
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("CAPSTAN_HOME", filepath.Join(env.WorkDir, "home", "capstan"))
 	env.Setenv("CAPSTAN_PASSPHRASE_FILE", filepath.Join(env.WorkDir, "passphrase"))

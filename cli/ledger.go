@@ -27,7 +27,7 @@ type ledgerFile struct {
 
 func newLedger(c *Command) *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "Export and verify the log of all releases"}
-	cmd.AddCommand(newLedgerExport(c), newLedgerVerify(c))
+	cmd.AddCommand(newLedgerExport(c), newLedgerVerify(c), newLedgerReceipt(c))
 	return cmd
 }
 
