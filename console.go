@@ -51,7 +51,7 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	}
 	return ui.Run(ctx, ui.Options{
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
-		Accessible: start.Accessible, NoColor: start.NoColor, Lang: lang, Theme: theme.Name(remembered.Theme), Passphrases: passphrases,
+		Accessible: start.Accessible || os.Getenv("ACCESSIBLE") != "" || os.Getenv("TERM") == "dumb", NoColor: start.NoColor, Lang: lang, Theme: theme.Name(remembered.Theme), Passphrases: passphrases,
 	})
 }
 

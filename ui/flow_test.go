@@ -630,7 +630,7 @@ func TestLineMode(t *testing.T) {
 		o := d.options()
 		o.Accessible = true
 		var out strings.Builder
-		answers := []string{"1", "2", "nonsense", "1", "/home/maria/notes/src", "", "", "one", "1.0.0", "production", "1", "3", "1", "q"}
+		answers := []string{"1", "2", "nonsense", "1", "yes", "/home/maria/notes/src", "", "", "one", "1.0.0", "production", "1", "3", "1", "no", "6", "", "q"}
 		o.Input, o.Output = strings.NewReader(strings.Join(answers, "\n")+"\n"), &out
 		if err := Run(t.Context(), o); err != nil {
 			t.Fatal(err)

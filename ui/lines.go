@@ -108,15 +108,15 @@ func (l *lines) pick(question string, items []string) (int, error) {
 
 func (l *lines) menu(ctx context.Context) error {
 	s := l.e.S
-	verbs := []func(context.Context) error{l.status, l.release, l.rollback, l.device, l.keys}
-	chosen, err := l.pick(s.LineMenu, []string{s.LineStatus, s.LineRelease, s.LineRollback, s.LineDevice, s.LineKeys, s.LineQuit})
+	verbs := []func(context.Context) error{l.status, l.release, l.rollback, l.device, l.keys, l.setup}
+	chosen, err := l.pick(s.LineMenu, []string{s.LineStatus, s.LineRelease, s.LineRollback, s.LineDevice, s.LineKeys, s.LineSetup, s.LineQuit})
 	if err != nil {
 		return err
 	}
 	if chosen == len(verbs) {
 		return errLeft
 	}
-	if l.e.ReadOnly && (chosen == 1 || chosen == 2) {
+	if l.e.ReadOnly && (chosen == 1 || chosen == 2 || chosen == 5) {
 		l.say("%s", s.WhyReadOnly)
 		return nil
 	}
@@ -178,6 +178,9 @@ func (l *lines) release(ctx context.Context) error {
 			return err
 		}
 		keys = []views.Key{key}
+		if err := l.configure(ctx, key); err != nil {
+			return err
+		}
 	}
 	dir, err := l.folder(ctx)
 	if err != nil {
@@ -205,6 +208,9 @@ func (l *lines) release(ctx context.Context) error {
 	question := fmt.Sprintf(s.PromoteTitle, text.Clean(prepared.Version), text.Clean(prepared.Channel))
 	l.say("%s: %s, %s", s.BundleLabel, s.One(int64(prepared.Files), s.OneFile, s.ManyFiles), s.Bytes(prepared.Size))
 	l.say(s.PromoteFromTo, l.bundle(prepared.Live))
+	if prepared.Reason, err = l.reason(ctx); err != nil {
+		return err
+	}
 	if ok, err := l.confirm(ctx, question, prepared.Channel); err != nil || !ok {
 		return err
 	}
@@ -217,6 +223,123 @@ func (l *lines) release(ctx context.Context) error {
 		l.say(s.DeviceTook, text.Clean(d.PluginVersion), text.Clean(result.Version))
 	} else if d != nil {
 		l.say(s.DeviceRefused, text.Clean(d.PluginVersion), text.Sentence(e.Lang, d.Reason))
+	}
+	return nil
+}
+
+// reason asks why a release cannot wait, while a freeze holds the app.
+func (l *lines) reason(ctx context.Context) (string, error) {
+	freezes, err := l.e.Services.Registry.Freezes(ctx, l.e.Facts.AppID)
+	if err != nil || freezes.FrozenUntil == nil {
+		return "", nil // a server without freezes; one that fails says so at the promotion
+	}
+	l.say(l.e.S.FrozenTitle, freezes.FrozenUntil.In(l.e.Now().Location()).Format("2006-01-02 15:04"))
+	l.say("%s", l.e.S.FrozenWhat)
+	for {
+		reason, err := l.ask(l.e.S.ReasonLabel, "")
+		if err != nil || reason != "" {
+			return reason, err
+		}
+		l.say("%s", l.e.S.ReasonMissing)
+	}
+}
+
+// setup goes through what a release needs: the key, the configuration that
+// carries its public half, the native projects, and a proven backup.
+func (l *lines) setup(ctx context.Context) error {
+	e, s := l.e, l.e.S
+	keys, err := e.Services.Keys.List(ctx, e.Facts.AppID)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		l.say("%s", s.LineNoKey)
+		key, err := l.newKey(ctx)
+		if err != nil {
+			return err
+		}
+		keys = []views.Key{key}
+	}
+	if err := l.configure(ctx, keys[0]); err != nil {
+		return err
+	}
+	if e.Services.Project != nil {
+		findings, err := e.Services.Project.Doctor(ctx)
+		if err != nil {
+			return err
+		}
+		for _, f := range findings {
+			if f.Level != "ok" {
+				l.say("  %s. %s", text.Finding(e.Lang, f.Code, f.Text), text.Hint(e.Lang, f.Code, f.Hint))
+			}
+		}
+	}
+	if e.Services.KeyCare != nil && keys[0].BackedUp.IsZero() {
+		return l.backup(ctx)
+	}
+	l.say("%s", s.LineAllSet)
+	return nil
+}
+
+// configure offers to put the public key into the app's configuration.
+func (l *lines) configure(ctx context.Context, key views.Key) error {
+	s := l.e.S
+	if l.e.Services.Project == nil {
+		return nil
+	}
+	edit, err := l.e.Services.Project.PlanKey(ctx, key.PublicPEM)
+	switch {
+	case err != nil:
+		return err
+	case edit.Diff == "" && edit.Snippet == "":
+		l.say("%s", s.EditThere)
+		return nil
+	case edit.Apply == nil:
+		l.say("%s", s.EditByHand)
+		for line := range strings.SplitSeq(edit.Snippet, "\n") {
+			l.say("  %s", text.Clean(line))
+		}
+		return nil
+	}
+	l.say(s.EditOffer, text.Clean(edit.Path))
+	for line := range strings.SplitSeq(strings.TrimRight(edit.Diff, "\n"), "\n") {
+		l.say("  %s", text.Clean(line))
+	}
+	answer, err := l.ask(fmt.Sprintf(s.LineYes, s.EditTitle+"."), "")
+	if err != nil {
+		return err
+	}
+	if answer != s.LineYesWord {
+		l.say("%s", s.LineNothing)
+		return nil
+	}
+	if err := edit.Apply(ctx); err != nil {
+		return err
+	}
+	l.say(s.EditDone+"; %s", text.Clean(edit.Path), s.CapSync)
+	return nil
+}
+
+// backup makes a backup of the app's keys and opens it once.
+func (l *lines) backup(ctx context.Context) error {
+	e, s := l.e, l.e.S
+	l.say("%s", s.BackupWhat)
+	path, err := l.ask(s.LineBackupTo, "~/"+strings.ReplaceAll(text.Clean(e.Facts.AppID), "/", "-")+"-keys-"+e.Now().Format("2006-01-02")+".age")
+	if err != nil {
+		return err
+	}
+	if err := e.Services.KeyCare.Backup(ctx, e.Facts.AppID, path); err != nil {
+		return err
+	}
+	l.say(s.BackedUp, text.Clean(path))
+	l.say("%s", s.DrillOfferWhat)
+	held, err := e.Services.KeyCare.Drill(ctx, path)
+	if err != nil {
+		return err
+	}
+	l.say("%s", s.DrilledTitle)
+	for _, d := range held {
+		l.say("  "+s.DrilledKey, text.Clean(d.KeyID), text.Clean(d.AppID))
 	}
 	return nil
 }
@@ -295,7 +418,7 @@ func (l *lines) events() func(release.Event) {
 				l.say("  %s", strings.TrimSpace(text.Finding(l.e.Lang, ev.Code, ev.Text)+" "+text.Hint(l.e.Lang, ev.Code, ev.Hint)))
 			}
 		case release.EventFinished, release.EventSkipped:
-			l.say(s.LineDone, name, text.Clean(ev.Text))
+			l.say(s.LineDone, name, text.Sentence(l.e.Lang, ev.Text))
 		}
 	}
 }

@@ -824,6 +824,9 @@ var english = Strings{
 	LineDone:     "%s: done. %s",
 	LineBusy:     "%s…",
 	LinePercent:  "%s %s",
+	LineSetup:    "Set up what a release needs",
+	LineBackupTo: "file for the backup",
+	LineAllSet:   "everything a release needs is there",
 
 	MonthNames: [12]string{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"},
 	ThemeNames: map[string]string{

@@ -824,6 +824,9 @@ var spanish = Strings{
 	LineDone:     "%s: hecho. %s",
 	LineBusy:     "%s…",
 	LinePercent:  "%s %s",
+	LineSetup:    "Preparar lo que pide una publicación",
+	LineBackupTo: "archivo de la copia",
+	LineAllSet:   "está todo lo que pide una publicación",
 
 	MonthNames: [12]string{"ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic"},
 	ThemeNames: map[string]string{

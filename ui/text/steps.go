@@ -153,6 +153,22 @@ var spanishDetails = sync.OnceValue(func() []sentence {
 		say("the bundle's SHA-256 is not the one announced", "el SHA-256 del paquete no es el anunciado"),
 		say("the app has a public key and the answer no session key", "la app tiene clave pública y la respuesta no trae clave de sesión"),
 
+		// What the stages of a release end with.
+		say("%s files in %s, checksum %s; sealed once more for key %s", "$1 archivos en $2, checksum $3; sellado también para la clave $4"),
+		say("%s files in %s, checksum %s", "$1 archivos en $2, checksum $3"),
+		say("%s to %s://%s", "$1 a $2://$3"),
+		say("%d of %d kinds of device install it from %s", "$1 de $2 tipos de dispositivo lo instalan desde $3"),
+		say("bundle %s of %s", "paquete $1 de $2"),
+		say("%s: nothing → %s", "$1: nada → $2"),
+		say("checked before", "ya revisado"),
+		say("sealed before", "ya sellado"),
+		say("uploaded before", "ya subido"),
+		say("proven before", "ya probado"),
+		say("registered before", "ya registrado"),
+		say("promoted before", "ya promovido"),
+		say("no channel was named", "sin canal"),
+		say("%s files, %s", "$1 archivos, $2"),
+
 		// Of server/decide, check by check.
 		say("the app %s is registered", "la app $1 está registrada"),
 		say("no app %s is registered here", "aquí no hay ninguna app $1"),

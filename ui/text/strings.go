@@ -174,6 +174,7 @@ type Strings struct {
 	LineIntro, LineMenu, LineStatus, LineRelease, LineRollback, LineDevice, LineKeys, LineQuit, LineNumber, LineBad string
 	LineFolder, LineVersion, LineChannel, LineDeviceID, LineDefault, LineConfirm, LineYes, LineYesWord, LineNothing string
 	LineNoKey, LineLive, LineDone, LineBusy, LinePercent                                                            string
+	LineSetup, LineBackupTo, LineAllSet                                                                             string
 
 	// MonthNames are three letters each.
 	MonthNames [12]string

@@ -657,12 +657,12 @@ func (r *releaser) event(ev release.Event) {
 			l.steps = append(l.steps, ev)
 		}
 	case release.EventSkipped:
-		l.state, l.note = "done", text.Clean(ev.Text)
+		l.state, l.note = "done", text.Sentence(r.e.Lang, ev.Text)
 		if l.note == "" {
 			l.note = r.e.S.AlreadyDone
 		}
 	case release.EventFinished:
-		l.state, l.note = "done", text.Clean(ev.Text)
+		l.state, l.note = "done", text.Sentence(r.e.Lang, ev.Text)
 	case release.EventFailed:
 		l.state, l.note = "failed", text.Clean(ev.Text)
 	}
