@@ -207,6 +207,8 @@ func TestSimulation(t *testing.T) {
 		seeds = 1500
 	case peers.Required():
 		seeds = 40
+	case testing.Short():
+		seeds = 2
 	}
 	if n, err := strconv.Atoi(os.Getenv("CAPSTAN_SEEDS")); err == nil {
 		seeds = n
