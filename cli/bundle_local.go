@@ -310,6 +310,19 @@ the key that they carry (.capgo_key.pub). That hides it and vouches for nothing.
 	return cmd
 }
 
+// openZip opens an archive that devices would unpack. The caller closes it.
+func openZip(ctx context.Context, name string) (*os.File, int64, error) {
+	in, size, err := openFile(name, "zip_not_found")
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := bundle.CheckArchive(ctx, in, size); err != nil {
+		_ = in.Close()
+		return nil, 0, err
+	}
+	return in, size, nil
+}
+
 func (c *Command) bundleEncrypt(ctx context.Context, key privateFlags, dir, format string, args []string) error {
 	p, err := nearProject(ctx, dir)
 	if err != nil {
@@ -319,14 +332,11 @@ func (c *Command) bundleEncrypt(ctx context.Context, key privateFlags, dir, form
 	if p != nil {
 		appID = p.AppID
 	}
-	in, size, err := openFile(args[0], "zip_not_found")
+	in, size, err := openZip(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if _, err := bundle.CheckArchive(ctx, in, size); err != nil {
-		return err
-	}
 	signer, err := c.signer(ctx, key, p, appID)
 	if err != nil {
 		return err
@@ -414,19 +424,24 @@ func (c *Command) signer(ctx context.Context, f privateFlags, p *project.Project
 	return signer, nil
 }
 
-func (c *Command) findSigner(ctx context.Context, f privateFlags, appID string) (crypto.Signer, error) {
-	text := []byte(f.data)
-	file := f.file
-	if file == "" && f.data == "" {
-		if _, err := os.Stat(privateKeyFile); err == nil {
-			file = privateKeyFile
+// keyText reads a key that is given as text, as a file, or as the file that the
+// Capgo CLI leaves in the folder; it is nil when there is none of them.
+func keyText(data, file, standard string) ([]byte, error) {
+	if file == "" && data == "" {
+		if _, err := os.Stat(standard); err == nil {
+			file = standard
 		}
 	}
 	if file != "" {
-		var err error
-		if text, err = readKeyFile(file); err != nil {
-			return nil, err
-		}
+		return readKeyFile(file)
+	}
+	return []byte(data), nil
+}
+
+func (c *Command) findSigner(ctx context.Context, f privateFlags, appID string) (crypto.Signer, error) {
+	text, err := keyText(f.data, f.file, privateKeyFile)
+	if err != nil {
+		return nil, err
 	}
 	if len(text) > 0 {
 		key, err := keys.ParsePrivate(text)
@@ -475,18 +490,9 @@ func (f *publicFlags) add(cmd *cobra.Command) {
 
 // read gives the public key and its PEM; both are nil when there is none.
 func (f *publicFlags) read(ctx context.Context, dir string) (*rsa.PublicKey, []byte, error) {
-	text := []byte(f.data)
-	file := f.file
-	if file == "" && f.data == "" {
-		if _, err := os.Stat(publicKeyFile); err == nil {
-			file = publicKeyFile
-		}
-	}
-	if file != "" {
-		var err error
-		if text, err = readKeyFile(file); err != nil {
-			return nil, nil, err
-		}
+	text, err := keyText(f.data, f.file, publicKeyFile)
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(text) == 0 {
 		p, err := nearProject(ctx, dir)

@@ -51,18 +51,9 @@ func checkV1Reads(p *project.Project) error {
 // publicV1 finds the public half of an app's first-scheme key: a file or text
 // that was named (either half will do), .capgo_key.pub here, or the key store.
 func (c *Command) publicV1(ctx context.Context, f privateFlags, appID string) (*rsa.PublicKey, error) {
-	text := []byte(f.data)
-	file := f.file
-	if file == "" && f.data == "" {
-		if _, err := os.Stat(keys.PublicFileV1); err == nil {
-			file = keys.PublicFileV1
-		}
-	}
-	if file != "" {
-		var err error
-		if text, err = readKeyFile(file); err != nil {
-			return nil, err
-		}
+	text, err := keyText(f.data, f.file, keys.PublicFileV1)
+	if err != nil {
+		return nil, err
 	}
 	if len(text) == 0 {
 		rec, err := c.recordV1(ctx, appID)
@@ -121,14 +112,11 @@ func (c *Command) encryptV1(ctx context.Context, key privateFlags, p *project.Pr
 	if p != nil {
 		appID = p.AppID
 	}
-	in, size, err := openFile(args[0], "zip_not_found")
+	in, size, err := openZip(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if _, err := bundle.CheckArchive(ctx, in, size); err != nil {
-		return err
-	}
 	pub, err := c.publicV1(ctx, key, appID)
 	if err != nil {
 		return err

@@ -451,6 +451,50 @@ func expect(change *capgo.ChannelChange, seen capgo.Channel) {
 	}
 }
 
+// target is a channel that a command is about, as the server has it now.
+type target struct {
+	client *remote.Client
+	appID  string
+	now    capgo.Channel
+}
+
+// target finds the channel that args name: CHANNEL [APPID].
+func (c *Command) target(ctx context.Context, f *registryFlags, args []string) (target, error) {
+	client, appID, err := c.connectApp(ctx, f, args, 1)
+	if err != nil {
+		return target{}, err
+	}
+	now, err := client.Channel(ctx, appID, args[0])
+	return target{client, appID, now}, err
+}
+
+// changeChannel is how a channel is changed: plan looks at it, fills in the
+// change and says what that means for devices; the operator is asked; the
+// change is made unless somebody was faster; the channel is read back and
+// printed. A plan without a question is for when there is no time: it is
+// neither asked about nor compared.
+func (c *Command) changeChannel(ctx context.Context, f *registryFlags, args []string, plan func(t target, change *capgo.ChannelChange) (question string, err error)) error {
+	t, err := c.target(ctx, f, args)
+	if err != nil {
+		return err
+	}
+	change := capgo.ChannelChange{AppID: t.appID, Channel: t.now.Name}
+	question, err := plan(t, &change)
+	if err != nil {
+		return err
+	}
+	if question != "" {
+		if err := c.confirmChannel(t.now, question); err != nil {
+			return err
+		}
+		expect(&change, t.now)
+	}
+	if err := t.client.ChangeChannel(ctx, change); err != nil {
+		return err
+	}
+	return c.changed(ctx, t.client, t.appID, t.now.Name, live(t.now))
+}
+
 func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	var s settings
 	var bundle string
@@ -463,55 +507,43 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 		Example: "  capstan channel set production --bundle 1.5.0 --confirm production\n  capstan channel set beta --latest-remote --no-emulator\n  capstan channel set production --bundle 1.5.1 --platform ios --confirm production",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			client, appID, err := c.connectApp(ctx, f, args, 1)
-			if err != nil {
-				return err
-			}
-			now, err := client.Channel(ctx, appID, args[0])
-			if err != nil {
-				return err
-			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, Note: reason}
-			given, err := s.apply(&change)
-			if err != nil {
-				return err
-			}
-			rolled, err := rollout.apply(&change)
-			if err != nil {
-				return err
-			}
-			question := fmt.Sprintf("this changes how %s of %s serves its devices", oneLine(now.Name), oneLine(appID))
-			if latest {
-				if bundle, err = newest(ctx, client, appID); err != nil {
-					return err
+			return c.changeChannel(ctx, f, args, func(t target, change *capgo.ChannelChange) (question string, err error) {
+				client, appID, now := t.client, t.appID, t.now
+				change.Note = reason
+				given, err := s.apply(change)
+				if err != nil {
+					return "", err
 				}
-			}
-			if bundle != "" {
-				if err := exists(ctx, client, appID, bundle); err != nil {
-					return err
+				rolled, err := rollout.apply(change)
+				if err != nil {
+					return "", err
 				}
-				change.Version = &bundle
-				question = fmt.Sprintf("every device on %s of %s goes from %s to %s%s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(bundle), except(now))
-			}
-			if text, err := single.apply(&change, now, bundle); err != nil {
-				return err
-			} else if text != "" {
-				if !client.Can(ctx, capgo.CapPlatforms) {
-					return failure.New(failure.Usage, "unsupported", "give a platform a bundle of its own", "this server cannot do that", "make a channel for the platform: channel create NAME --no-android")
+				question = fmt.Sprintf("this changes how %s of %s serves its devices", oneLine(now.Name), oneLine(appID))
+				if latest {
+					if bundle, err = newest(ctx, client, appID); err != nil {
+						return "", err
+					}
 				}
-				question = text
-			}
-			if !given && !rolled && bundle == "" && change.PlatformVersions == nil {
-				return failure.New(failure.Usage, "nothing_to_change", "", "no change was given", "capstan channel set --help lists what can be changed")
-			}
-			if err := c.confirmChannel(now, question); err != nil {
-				return err
-			}
-			expect(&change, now)
-			if err := client.ChangeChannel(ctx, change); err != nil {
-				return err
-			}
-			return c.changed(ctx, client, appID, now.Name, live(now))
+				if bundle != "" {
+					if err := exists(ctx, client, appID, bundle); err != nil {
+						return "", err
+					}
+					change.Version = &bundle
+					question = fmt.Sprintf("every device on %s of %s goes from %s to %s%s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(bundle), except(now))
+				}
+				if text, err := single.apply(change, now, bundle); err != nil {
+					return "", err
+				} else if text != "" {
+					if !client.Can(ctx, capgo.CapPlatforms) {
+						return "", failure.New(failure.Usage, "unsupported", "give a platform a bundle of its own", "this server cannot do that", "make a channel for the platform: channel create NAME --no-android")
+					}
+					question = text
+				}
+				if !given && !rolled && bundle == "" && change.PlatformVersions == nil {
+					return "", failure.New(failure.Usage, "nothing_to_change", "", "no change was given", "capstan channel set --help lists what can be changed")
+				}
+				return question, nil
+			})
 		},
 	}
 	flags := command.Flags()
@@ -669,53 +701,40 @@ func newChannelRollout(c *Command, f *registryFlags) *cobra.Command {
 		Example: "  capstan channel rollout production --bundle 1.5.0 --percentage 5\n  capstan channel rollout production --percentage 25\n  capstan channel rollout production --promote",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			client, appID, err := c.connectApp(ctx, f, args, 1)
-			if err != nil {
-				return err
-			}
-			now, err := client.Channel(ctx, appID, args[0])
-			if err != nil {
-				return err
-			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, Note: reason}
-			var question string
-			switch running := now.RolloutVersionInfo; {
-			case promote && running == nil, bundle == "" && !cmd.Flags().Changed("percentage") && !promote, bundle == "" && running == nil && !promote:
-				return failure.Newf(failure.Usage, "missing_rollout_version", "", "start one with --bundle and --percentage", "no rollout is running on %s", oneLine(now.Name))
-			case promote:
-				yes := true
-				change.PromoteToStable = &yes
-				question = fmt.Sprintf("every device on %s goes from %s to %s", oneLine(now.Name), oneLine(live(now)), oneLine(running.Name))
-			default:
-				bps, err := toBps(percentage)
-				if err != nil {
-					return err
-				}
-				target := bundle
-				if bundle != "" {
-					if err := exists(ctx, client, appID, bundle); err != nil {
-						return err
-					}
+			return c.changeChannel(ctx, f, args, func(t target, change *capgo.ChannelChange) (question string, err error) {
+				client, appID, now := t.client, t.appID, t.now
+				change.Note = reason
+				switch running := now.RolloutVersionInfo; {
+				case promote && running == nil, bundle == "" && !cmd.Flags().Changed("percentage") && !promote, bundle == "" && running == nil && !promote:
+					return "", failure.Newf(failure.Usage, "missing_rollout_version", "", "start one with --bundle and --percentage", "no rollout is running on %s", oneLine(now.Name))
+				case promote:
 					yes := true
-					change.RolloutVersion, change.RolloutEnabled = &bundle, &yes
-				} else {
-					target = running.Name
+					change.PromoteToStable = &yes
+					question = fmt.Sprintf("every device on %s goes from %s to %s", oneLine(now.Name), oneLine(live(now)), oneLine(running.Name))
+				default:
+					bps, err := toBps(percentage)
+					if err != nil {
+						return "", err
+					}
+					target := bundle
+					if bundle != "" {
+						if err := exists(ctx, client, appID, bundle); err != nil {
+							return "", err
+						}
+						yes := true
+						change.RolloutVersion, change.RolloutEnabled = &bundle, &yes
+					} else {
+						target = running.Name
+					}
+					if bundle == "" || cmd.Flags().Changed("percentage") {
+						change.RolloutPercentageBps = &bps
+					} else {
+						return "", failure.New(failure.Usage, "invalid_rollout_percentage", "", "the share of the devices is not given", "add --percentage")
+					}
+					question = fmt.Sprintf("%s of the devices on %s are offered %s, the others stay with %s", percent(bps), oneLine(now.Name), oneLine(target), oneLine(live(now)))
 				}
-				if bundle == "" || cmd.Flags().Changed("percentage") {
-					change.RolloutPercentageBps = &bps
-				} else {
-					return failure.New(failure.Usage, "invalid_rollout_percentage", "", "the share of the devices is not given", "add --percentage")
-				}
-				question = fmt.Sprintf("%s of the devices on %s are offered %s, the others stay with %s", percent(bps), oneLine(now.Name), oneLine(target), oneLine(live(now)))
-			}
-			if err := c.confirmChannel(now, question); err != nil {
-				return err
-			}
-			expect(&change, now)
-			if err := client.ChangeChannel(ctx, change); err != nil {
-				return err
-			}
-			return c.changed(ctx, client, appID, now.Name, live(now))
+				return question, nil
+			})
 		},
 	}
 	flags := command.Flags()
@@ -738,36 +757,22 @@ another one. Devices that run a newer bundle get the older one at their next che
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			client, appID, err := c.connectApp(ctx, f, args, 1)
-			if err != nil {
-				return err
-			}
-			now, err := client.Channel(ctx, appID, args[0])
-			if err != nil {
-				return err
-			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name}
-			var question string
-			if now.RolloutVersionInfo != nil && to == "" {
-				yes := true
-				change.Rollback = &yes
-				question = fmt.Sprintf("the rollout of %s ends, and every device on %s gets %s", oneLine(now.RolloutVersionInfo.Name), oneLine(now.Name), oneLine(live(now)))
-			} else {
-				target, err := rollbackTarget(ctx, client, appID, now, to)
-				if err != nil {
-					return err
+			return c.changeChannel(ctx, f, args, func(t target, change *capgo.ChannelChange) (question string, err error) {
+				client, appID, now := t.client, t.appID, t.now
+				if now.RolloutVersionInfo != nil && to == "" {
+					yes := true
+					change.Rollback = &yes
+					question = fmt.Sprintf("the rollout of %s ends, and every device on %s gets %s", oneLine(now.RolloutVersionInfo.Name), oneLine(now.Name), oneLine(live(now)))
+				} else {
+					target, err := rollbackTarget(ctx, client, appID, now, to)
+					if err != nil {
+						return "", err
+					}
+					change.Version = &target
+					question = fmt.Sprintf("every device on %s of %s goes back from %s to %s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(target))
 				}
-				change.Version = &target
-				question = fmt.Sprintf("every device on %s of %s goes back from %s to %s", oneLine(now.Name), oneLine(appID), oneLine(live(now)), oneLine(target))
-			}
-			if err := c.confirmChannel(now, question); err != nil {
-				return err
-			}
-			expect(&change, now)
-			if err := client.ChangeChannel(ctx, change); err != nil {
-				return err
-			}
-			return c.changed(ctx, client, appID, now.Name, live(now))
+				return question, nil
+			})
 		},
 	}
 	command.Flags().StringVar(&to, "to", "", "bundle to go back to (default: the previous one of the history)")
@@ -808,34 +813,21 @@ func newChannelPause(c *Command, f *registryFlags, pause bool) *cobra.Command {
 	command := &cobra.Command{
 		Use: verb + " CHANNEL [APPID]", Short: short, Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			client, appID, err := c.connectApp(ctx, f, args, 1)
-			if err != nil {
-				return err
-			}
-			now, err := client.Channel(ctx, appID, args[0])
-			if err != nil {
-				return err
-			}
-			if now.RolloutVersionInfo == nil {
-				return failure.Newf(failure.NotFound, "missing_rollout_version", verb+" the rollout", "capstan channel rollout starts one", "no rollout is running on %s", oneLine(now.Name))
-			}
-			change := capgo.ChannelChange{AppID: appID, Channel: now.Name, RolloutPaused: &pause}
-			if reason != "" && pause {
-				change.RolloutPauseReason = &reason
-			}
-			if !pause {
-				change.Note = reason
-				question := fmt.Sprintf("%s of the devices on %s are offered %s again", percent(now.RolloutPercentageBps), oneLine(now.Name), oneLine(now.RolloutVersionInfo.Name))
-				if err := c.confirmChannel(now, question); err != nil {
-					return err
+			return c.changeChannel(cmd.Context(), f, args, func(t target, change *capgo.ChannelChange) (question string, err error) {
+				now := t.now
+				if now.RolloutVersionInfo == nil {
+					return "", failure.Newf(failure.NotFound, "missing_rollout_version", verb+" the rollout", "capstan channel rollout starts one", "no rollout is running on %s", oneLine(now.Name))
 				}
-				expect(&change, now)
-			}
-			if err := client.ChangeChannel(ctx, change); err != nil {
-				return err
-			}
-			return c.changed(ctx, client, appID, now.Name, live(now))
+				change.RolloutPaused = &pause
+				if pause {
+					if reason != "" {
+						change.RolloutPauseReason = &reason
+					}
+					return "", nil
+				}
+				change.Note = reason
+				return fmt.Sprintf("%s of the devices on %s are offered %s again", percent(now.RolloutPercentageBps), oneLine(now.Name), oneLine(now.RolloutVersionInfo.Name)), nil
+			})
 		},
 	}
 	if pause {

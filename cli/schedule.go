@@ -43,14 +43,11 @@ Without flags it shows what is planned.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			client, appID, err := c.connectApp(ctx, f, args, 1)
+			t, err := c.target(ctx, f, args)
 			if err != nil {
 				return err
 			}
-			now, err := client.Channel(ctx, appID, args[0])
-			if err != nil {
-				return err
-			}
+			client, appID, now := t.client, t.appID, t.now
 			if cancel {
 				if err := client.ClearPlan(ctx, appID, now.Name); err != nil {
 					return err
