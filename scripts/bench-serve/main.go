@@ -162,12 +162,16 @@ func rates(ctx context.Context, o options, servers []*process) error {
 // inTurn measures and prints contests; the first is what the others are
 // compared with.
 func inTurn(ctx context.Context, o options, list []*contest) error {
-	for round := range o.rounds + 1 { // the first warms up
+	for round := range o.rounds + 1 {
+		slice := o.slice
+		if round == 0 { // warms up, until the heaps have their size
+			slice *= 12
+		}
 		var bare float64
 		for _, c := range list {
 			c.server.resume()
 			before := c.server.cpu()
-			got, err := drive(ctx, c.server.address, c.devices, o.slice, 0, nil)
+			got, err := drive(ctx, c.server.address, c.devices, slice, 0, nil)
 			spent := c.server.cpu() - before
 			c.server.pause()
 			if err != nil {
