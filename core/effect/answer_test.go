@@ -67,6 +67,12 @@ func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
 var versions = []string{"1.0.0", "1.0.1", "1.1.0", "2.0.0", "2.0.0-beta.1", "2.0.0-beta.10", "2.0.1+build.5", "3.4.5", "not-a-version"}
 
+// asServed is a bundle as the server holds it for its decisions.
+func asServed(b capgo.Bundle) *decide.Bundle {
+	return &decide.Bundle{ID: b.ID, Name: b.Name, ExternalURL: b.ExternalURL, Checksum: b.Checksum, ChecksumV2: b.ChecksumV2,
+		ChecksumV3: b.ChecksumV3, SessionKey: b.SessionKey, KeyID: b.KeyID, MinUpdateVersion: b.MinUpdateVersion, Deleted: b.Deleted}
+}
+
 func randomApp(r *rand.Rand) (*World, *decide.App) {
 	row := capgo.App{AppID: "com.example.app"}
 	app := &decide.App{ID: row.AppID, Bundles: map[int64]*decide.Bundle{}}
@@ -87,11 +93,17 @@ func randomApp(r *rand.Rand) (*World, *decide.App) {
 				b.ChecksumV2, b.ChecksumV3 = strings.Repeat("A", 344), strings.Repeat("a", 512)
 			}
 			b.Checksum = pick(r, strings.Repeat("A", 344), strings.Repeat("a", 512), strings.Repeat("0", 64))
+			if b.KeyID == "KEYAKEYAKEYAKEYAKEYA" && r.IntN(2) == 0 { // the app changes keys
+				b.Seals = []capgo.Seal{{KeyID: "KEYBKEYBKEYBKEYBKEYB", SessionKey: "iv:other", ExternalURL: b.ExternalURL + "/b",
+					ChecksumV2: pick(r, "", strings.Repeat("B", 344)), ChecksumV3: pick(r, "", strings.Repeat("b", 512))}}
+			}
 		}
 		b.Deleted = r.IntN(8) == 0
 		bundles = append(bundles, b)
-		app.Bundles[b.ID] = &decide.Bundle{ID: b.ID, Name: b.Name, ExternalURL: b.ExternalURL, Checksum: b.Checksum, ChecksumV2: b.ChecksumV2,
-			ChecksumV3: b.ChecksumV3, SessionKey: b.SessionKey, KeyID: b.KeyID, MinUpdateVersion: b.MinUpdateVersion, Deleted: b.Deleted}
+		app.Bundles[b.ID] = asServed(b)
+		for _, s := range b.Seals {
+			app.Bundles[b.ID].Seals = append(app.Bundles[b.ID].Seals, asServed(b.With(s)))
+		}
 	}
 	var channels []capgo.Channel
 	for i, name := range []string{"beta", "production", "staging"} {

@@ -163,10 +163,18 @@ func previous(ctx context.Context, r Registry, appID string, ch capgo.Channel) (
 func (w *World) seen(ch capgo.Channel, target string) Seen {
 	s := Seen{Live: liveName(ch), Rollout: rolloutName(ch), Revision: ch.Revision, Rules: rules(ch)}
 	if b := w.bundles[target]; b != nil {
-		s.Target = digest(b.Checksum, b.ChecksumV2, b.ChecksumV3, b.PlainChecksum, b.SessionKey, b.KeyID, b.ExternalURL, b.ObjectSHA256, b.MinUpdateVersion)
+		parts := []string{b.Checksum, b.ChecksumV2, b.ChecksumV3, b.PlainChecksum, b.SessionKey, b.KeyID, b.ExternalURL, b.ObjectSHA256, b.MinUpdateVersion}
+		for _, seal := range b.Seals {
+			parts = append(parts, seal.KeyID, seal.SessionKey, seal.ChecksumV2, seal.ChecksumV3, seal.ExternalURL, seal.ObjectSHA256)
+		}
+		s.Target = digest(parts...)
 	}
 	if w.App.PublicKey != "" {
-		s.Key = digest(w.App.PublicKey)
+		onRecord := []string{w.App.PublicKey}
+		if w.App.SecondPublicKey != "" {
+			onRecord = append(onRecord, w.App.SecondPublicKey)
+		}
+		s.Key = digest(onRecord...)
 	}
 	return s
 }
