@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/core/release"
 	"capstan/internal/tuitest"
@@ -81,6 +82,26 @@ var shots = []struct {
 	}},
 	{name: "channel", w: 120, h: 40, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(8 * time.Second) }},
 	{name: "channel-80", w: 80, h: 24, light: true, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(8 * time.Second) }},
+	{name: "schedule", w: 120, h: 40, set: func(_ *Options, d *desk) {
+		c := &d.channels[0]
+		c.RolloutVersionInfo, c.RolloutPausedAt, c.RolloutEnabled = nil, nil, false
+		start, end := d.began.Add(34*time.Hour), d.began.Add(400*time.Hour)
+		d.plans = []capgo.ReleasePlan{{AppID: app, Channel: "production", Version: "2.5.0", Steps: []capgo.PlanStep{{Bps: 500, SoakSeconds: 86400}, {Bps: 2500, SoakSeconds: 86400}, {Bps: 10000, SoakSeconds: 86400}}, Promote: true, Next: "wait", NotBefore: &start}}
+		d.frozen = []capgo.Freeze{{AppID: app, Name: "weekend", Days: []string{"fri"}, Start: "17:00", Minutes: 63 * 60, Zone: "Europe/Madrid"}, {AppID: app, Name: "holidays", From: &start, To: &end}}
+	}, script: func(term *tuitest.Terminal) { term.Press("enter"); term.Wait(8 * time.Second) }},
+	{name: "log", w: 100, h: 30, script: func(term *tuitest.Terminal) {
+		term.Press("8")
+		term.Wait(time.Second)
+		term.Press("l", "/")
+		term.Type("updates")
+		term.Press("enter")
+	}},
+	{name: "profile", w: 80, h: 24, set: func(o *Options, _ *desk) { o.Services.Profiles = &places{} }, script: func(term *tuitest.Terminal) {
+		term.Press("9", "N")
+		term.Type("staging")
+		term.Press("enter", "enter")
+		term.Wait(time.Second)
+	}},
 	{name: "bundles", w: 120, h: 40, script: func(term *tuitest.Terminal) {
 		term.Press("3")
 		term.Wait(time.Second)

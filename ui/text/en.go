@@ -427,7 +427,7 @@ var english = Strings{
 	NoHistory:        "Nothing has happened yet",
 	NoHistoryHow:     "Releases, promotions, rollouts and changes of rules appear here, with who made them.",
 	RuleDefault:      "Default channel",
-	RuleDefaultYes:   "devices without a channel get this one",
+	RuleDefaultYes:   "devices without a channel get it",
 	RuleDefaultNo:    "only for devices that name it",
 	RulePolicy:       "Updates across",
 	RuleNative:       "Older than native",
@@ -544,6 +544,9 @@ var english = Strings{
 	OwnVersion:        "own version %s",
 	TimeLabel:         "Time",
 	FreezeWhat:        "In that time nothing is promoted and no rollout grows, on any channel of the app; planned releases wait.",
+	ScheduleTitle:     "Schedule",
+	PlanNothing:       "nothing is planned",
+	FreezeNothing:     "no freezes",
 
 	// Columns
 	ColWhen:     "When",

@@ -544,6 +544,9 @@ var spanish = Strings{
 	OwnVersion:        "versión propia %s",
 	TimeLabel:         "Hora",
 	FreezeWhat:        "En ese tiempo nada se promueve ni crece en ningún canal de la app; lo programado espera.",
+	ScheduleTitle:     "Programa",
+	PlanNothing:       "nada programado",
+	FreezeNothing:     "sin congelaciones",
 
 	// Columns
 	ColWhen:     "Cuándo",

@@ -112,6 +112,7 @@ type Strings struct {
 	FreezeAsk, FreezeUndo, FreezeSaid, FreezeAskRemove, FreezeRemoveWhat, FreezeRemoved, OwnVersion            string
 	TimeLabel                                                                                                  string
 	FreezeWhat                                                                                                 string
+	ScheduleTitle, PlanNothing, FreezeNothing                                                                  string
 
 	// Columns
 	ColWhen, ColWhat, ColNote, ColVersion, ColChannels, ColDevices, ColSize, ColSigned, ColAge, ColComment, ColDevice string

@@ -573,7 +573,11 @@ func (v *channelView) timelineBody(w, h int) string {
 
 func (v *channelView) rulePanel(w, h int) string {
 	title := heading(v.e, v.e.S.Rules, w)
-	return widget.Fit(title+"\n"+join(v.ruleLines(w)), w, h)
+	lines := append([]string{title}, v.ruleLines(w)...)
+	if v.e.Data.Schedule.Value.Supported {
+		lines = append(append(lines, ""), v.scheduleLines(w)...)
+	}
+	return widget.Fit(join(lines), w, h)
 }
 
 func (v *channelView) ruleLines(w int) []string {

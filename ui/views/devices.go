@@ -386,7 +386,7 @@ func (v *devicesView) device(w, h int) string {
 			ink, glyph = e.St.OK, "✓"
 		}
 		var said []string
-		for i, l := range widget.Wrap(v.verdict(), min(w-8, 90)) {
+		for i, l := range widget.Wrap(v.verdict(), min(w-8, 110)) {
 			mark := "  "
 			if i == 0 {
 				mark = ink.Render(glyph + " ")
@@ -444,12 +444,12 @@ func (v *devicesView) checks(w int) []string {
 			ink, glyph = e.St.Danger, "×"
 		}
 		name := orElse(e.S.CheckNames[c.Name], text.Clean(c.Name))
-		wrapped := widget.Wrap(text.Sentence(e.Lang, c.Detail), max(8, w-26))
+		wrapped := widget.Wrap(text.Sentence(e.Lang, c.Detail), max(8, w-24))
 		for i, l := range wrapped {
 			if i == 0 {
-				lines = append(lines, " "+ink.Render(glyph)+" "+e.St.Text.Render(widget.Pad(name, 20))+" "+e.St.Muted.Render(l))
+				lines = append(lines, " "+ink.Render(glyph)+" "+e.St.Text.Render(widget.Pad(name, 18))+" "+e.St.Muted.Render(l))
 			} else {
-				lines = append(lines, widget.Blank(24)+e.St.Muted.Render(l))
+				lines = append(lines, widget.Blank(22)+e.St.Muted.Render(l))
 			}
 		}
 	}

@@ -174,6 +174,25 @@ func (e *Env) frozenLine(w int) string {
 	return widget.Cut(e.St.Warn.Render("‖ ")+e.St.Bold.Render(sprintf(e.S.FrozenUntil, e.moment(until)))+e.St.Muted.Render("  "+e.S.FrozenHow), w)
 }
 
+// scheduleLines show the channel's plan and the app's freezes.
+func (v *channelView) scheduleLines(w int) []string {
+	e := v.e
+	lines := []string{heading(e, e.S.ScheduleTitle, w)}
+	if plan := e.planLine(v.name, w-2); plan != "" {
+		lines = append(lines, "  "+plan)
+	} else {
+		lines = append(lines, "  "+widget.Between(e.St.Muted.Render(e.S.PlanNothing), keyed(e, "W", e.S.HelpPlan), w-2))
+	}
+	freezes := e.Data.Schedule.Value.Freezes.Freezes
+	for _, f := range freezes {
+		lines = append(lines, "  "+e.St.Warn.Render("‖ ")+e.St.Text.Render(widget.Pad(text.Clean(f.Name), 12))+" "+e.St.Muted.Render(widget.Cut(e.freezeWhen(f), max(4, w-18))))
+	}
+	if len(freezes) == 0 {
+		lines = append(lines, "  "+widget.Between(e.St.Muted.Render(e.S.FreezeNothing), keyed(e, "F", e.S.HelpFreeze), w-2))
+	}
+	return lines
+}
+
 // planActions are the schedule's two keys on a channel.
 func (v *channelView) planActions(why string) []Action {
 	e := v.e
