@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"capstan/core/failure"
 )
 
@@ -309,11 +311,11 @@ func (p *preflight) size() {
 	switch {
 	case n > iosBytes:
 		p.add(LevelWarn, "size", "", "iOS gives a download 25 s unless responseTimeout is raised; ship a delta update or fewer files",
-			"the files are %d MB before compression", n/1_000_000)
+			"the files are %s before compression", humanize.IBytes(uint64(n)))
 	case n > warnBytes:
-		p.add(LevelWarn, "size", "", "devices on mobile networks will notice; ship a delta update or fewer files", "the files are %d MB before compression", n/1_000_000)
+		p.add(LevelWarn, "size", "", "devices on mobile networks will notice; ship a delta update or fewer files", "the files are %s before compression", humanize.IBytes(uint64(n)))
 	default:
-		p.add(LevelOK, "size", "", "", "%d files, %d kB before compression", p.report.Files, (n+999)/1000)
+		p.add(LevelOK, "size", "", "", "%d files, %s before compression", p.report.Files, humanize.IBytes(uint64(n)))
 	}
 	if p.report.Files > maxManifest {
 		p.add(LevelWarn, "too_many_for_delta", "", "the bundle is delivered as a whole", "a delta update holds at most %d files, this build has %d", maxManifest, p.report.Files)
