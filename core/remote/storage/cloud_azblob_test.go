@@ -93,7 +93,11 @@ func TestAzureKilled(t *testing.T) {
 		return r.URL.Query().Get("blockid")
 	})
 	t.Setenv("AZURE_STORAGE_DOMAIN", front)
-	killUploads(t, func(t *testing.T) string { return "azblob://" + a.container(t) + "/live" }, sent)
+	at := []int{60}
+	if os.Getenv("CAPSTAN_LONG") == "1" {
+		at = []int{30, 60, 90}
+	}
+	killUploads(t, func(t *testing.T) string { return "azblob://" + a.container(t) + "/live" }, sent, at...)
 }
 
 // TestAzureChangedSource: bytes that change between their hash and their

@@ -57,13 +57,13 @@ func TestS3Killed(t *testing.T) {
 	}, func() map[string]int {
 		g.settle()
 		return g.takePuts()
-	})
+	}, 30, 60, 90)
 }
 
-// killUploads kills uploads of ten pieces at 30, 60 and 90 % and continues them.
+// killUploads kills uploads of ten pieces at some percentages and continues them.
 // place gives the URL of an empty storage, take how often each piece was sent
 // since the last call.
-func killUploads(t *testing.T, place func(*testing.T) string, take func() map[string]int) {
+func killUploads(t *testing.T, place func(*testing.T) string, take func() map[string]int, percentages ...int) {
 	t.Helper()
 	const pieces, pieceSize, workers = 10, 8 << 20, 4
 	content := storagetest.Bytes(pieces*pieceSize, 40)
@@ -75,7 +75,7 @@ func killUploads(t *testing.T, place func(*testing.T) string, take func() map[st
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, percent := range []int{30, 60, 90} {
+	for _, percent := range percentages {
 		t.Run(strconv.Itoa(percent), func(t *testing.T) {
 			rawURL := place(t)
 			take()
