@@ -169,7 +169,7 @@ func TestReadDatabase(t *testing.T) {
 	})
 	replica.Exec(t, `SELECT pg_wal_replay_pause()`)
 	wait("the metric does not say that the replica is behind", func() bool {
-		call(t, s, "", "POST", "/updates", fmt.Sprintf(`{"app_id":%q,"device_id":"00000000-0000-4000-8000-%012d","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false}`, mine, time.Now().UnixMilli()))
+		call(t, s, "", "POST", "/updates", fmt.Sprintf(`{"app_id":%q,"device_id":"00000000-0000-4000-8000-%012d","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false}`, mine, time.Now().UnixMilli()%1e12))
 		return scrape(t, s)[lag] > 0
 	})
 	replica.Stop(t)
