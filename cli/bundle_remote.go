@@ -69,7 +69,11 @@ func sealedText(b capgo.Bundle) string {
 	if b.SessionKey == "" {
 		return "no"
 	}
-	return "yes " + b.KeyID
+	text := "yes " + b.KeyID
+	for _, seal := range b.Seals {
+		text += " + " + seal.KeyID
+	}
+	return text
 }
 
 // deltaText counts the files of a bundle's delta update.
