@@ -178,14 +178,15 @@ func (e *Env) frozenLine(w int) string {
 func (v *channelView) scheduleLines(w int) []string {
 	e := v.e
 	lines := []string{heading(e, e.S.ScheduleTitle, w)}
-	if plan := e.planLine(v.name, w-2); plan != "" {
-		lines = append(lines, "  "+plan)
+	if p, ok := e.planOf(v.name); ok {
+		lines = append(lines, "  "+widget.Between(e.St.Info.Render("◷ ")+e.St.Text.Render(bundleName(e, p.Version)), e.St.Muted.Render(e.planNext(p)), w-2),
+			"    "+e.St.Muted.Render(widget.Cut(e.planSteps(p), w-4)))
 	} else {
 		lines = append(lines, "  "+widget.Between(e.St.Muted.Render(e.S.PlanNothing), keyed(e, "W", e.S.HelpPlan), w-2))
 	}
 	freezes := e.Data.Schedule.Value.Freezes.Freezes
 	for _, f := range freezes {
-		lines = append(lines, "  "+e.St.Warn.Render("‖ ")+e.St.Text.Render(widget.Pad(text.Clean(f.Name), 12))+" "+e.St.Muted.Render(widget.Cut(e.freezeWhen(f), max(4, w-18))))
+		lines = append(lines, "  "+e.St.Warn.Render("‖ ")+widget.Cut(e.St.Text.Render(text.Clean(f.Name))+"  "+e.St.Muted.Render(e.freezeWhen(f)), w-4))
 	}
 	if len(freezes) == 0 {
 		lines = append(lines, "  "+widget.Between(e.St.Muted.Render(e.S.FreezeNothing), keyed(e, "F", e.S.HelpFreeze), w-2))
