@@ -2,6 +2,7 @@ package release_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"runtime"
@@ -179,3 +180,29 @@ func (y yard) suffer(t *testing.T, c networkCase, app string) string {
 	v.check(t)
 	return code
 }
+
+// TestKeyIsOnRecord: a login page that answers in the server's place when the
+// key is put on record does not let a release go on without one.
+func TestKeyIsOnRecord(t *testing.T) {
+	y := newYard(t)
+	v := y.victim(t, "com.example.keyless", "1.0.0")
+	swallowed := false
+	_, err := v.pipelineOver(t, tripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodPut || !strings.HasPrefix(r.URL.Path, "/app/") {
+			return http.DefaultTransport.RoundTrip(r)
+		}
+		swallowed = true
+		page := "<!doctype html><title>Log in</title>"
+		return &http.Response{StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Content-Type": {"text/html"}},
+			Body: io.NopCloser(strings.NewReader(page)), ContentLength: int64(len(page)), Request: r}, nil
+	})).Run(t.Context(), v.Plan, func(release.Event) {})
+	if !swallowed || failure.CodeOf(err) != "answer_malformed" {
+		t.Fatalf("swallowed %v: %v", swallowed, err)
+	}
+	v.goOn(t)
+	v.check(t)
+}
+
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -163,6 +163,9 @@ func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App, ou
 		if app, err = r.Registry.App(ctx, plan.AppID); err != nil {
 			return err
 		}
+		if app.PublicKey == "" {
+			return failure.New(failure.Unavailable, "answer_malformed", "put the key on record", "the server took the key and does not have it", "check that the address is the update server's, and that nothing answers in its place; then repeat the command")
+		}
 	}
 	return r.checkKeys(about, app, outcome)
 }
