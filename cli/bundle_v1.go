@@ -168,6 +168,9 @@ func (c *Command) privateV1(ctx context.Context, f publicFlags, p *project.Proje
 	if p == nil {
 		return nil, failure.New(failure.NotFound, "key_not_found", "decrypt bundle", "there is no private key", "name it with --key")
 	}
+	if inConfig := p.AppPrivateKey(); inConfig != "" {
+		return keys.ParsePrivate([]byte(inConfig))
+	}
 	rec, err := c.recordV1(ctx, p.AppID)
 	if err != nil {
 		return nil, err

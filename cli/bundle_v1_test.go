@@ -144,6 +144,15 @@ func TestFirstSchemeUpload(t *testing.T) {
 	if _, err := bundle.CheckArchive(t.Context(), bytes.NewReader(plain.Bytes()), int64(plain.Len())); err != nil {
 		t.Error(err)
 	}
+
+	// The key in the app's own config is enough for the proof.
+	if err := os.Remove(filepath.Join(c.dir, keys.PrivateFileV1)); err != nil {
+		t.Fatal(err)
+	}
+	status, out, errs = c.run("", "release", "--format", "v1", "--channel", "production", "--bundle", "1.1.1", "--json")
+	if status != 0 || !strings.Contains(out, `"installed":true`) || strings.Contains(out+errs, "PRIVATE KEY") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
 }
 
 // TestFirstSchemeRefusals: where the first scheme would not work, or where its

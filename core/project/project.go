@@ -155,6 +155,11 @@ func read(ctx context.Context, c Candidate, o Options) (*Project, error) {
 	return p, nil
 }
 
+// AppPrivateKey is the private key of the first scheme that the config gives to
+// the app, as PEM; "" when there is none. It is a secret of little worth: every
+// copy of the app holds it.
+func (p *Project) AppPrivateKey() string { return p.updater("privateKey") }
+
 // fill takes the fields out of the config and the files around it.
 func (p *Project) fill() {
 	p.AppID = first(p.updater("appId"), p.text("appId"))
