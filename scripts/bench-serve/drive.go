@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capstan/server/store/seed"
 )
 
 // connections are kept open and used one request after another, each.
@@ -139,9 +141,6 @@ func (c *client) loop(ctx context.Context, begin time.Time, span time.Duration, 
 	return took, own, nil
 }
 
-// deviceID is the id that fillDevices gives to a device.
-func deviceID(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-000000000001", n) }
-
 // question is the update check of a device as plugin 8.51.23 sends it.
 func question(device, due int) []byte {
 	runs := versions[1]
@@ -149,7 +148,7 @@ func question(device, due int) []byte {
 		runs = "1.0.0"
 	}
 	body := fmt.Sprintf(`{"platform":"android","device_id":%q,"app_id":"com.example.bench%d","custom_id":"","version_build":"1.0.0","version_code":"100","version_os":"15","version_name":%q,"plugin_version":"8.51.23","is_emulator":false,"is_prod":true,"install_source":"google_play","defaultChannel":"","key_id":""}`,
-		deviceID(device), device%apps, runs)
+		seed.DeviceID(device), device%apps, runs)
 	return fmt.Appendf(nil, "POST /updates HTTP/1.1\r\nHost: updates.example.com\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"capstan/server/store/seed"
 )
 
 // due is the share of devices, in tenths, that an update is offered to.
@@ -108,8 +110,8 @@ func startAll(ctx context.Context, o options) ([]*process, error) {
 		devices int
 	}{
 		{"capstan, few devices", nil, 0},
-		{"capstan, 1,000 apps × 20 channels × 100 bundles", fillApps, 0},
-		{fmt.Sprintf("capstan, %d known devices", o.devices), func(path string) error { return fillDevices(path, o.devices) }, o.devices},
+		{"capstan, 1,000 apps × 20 channels × 100 bundles", seed.Apps, 0},
+		{fmt.Sprintf("capstan, %d known devices", o.devices), func(path string) error { return seed.Devices(path, "com.example.bench", apps, o.devices) }, o.devices},
 	} {
 		if len(list) == 0 {
 			bare, err := start(ctx, "bare net/http", os.Args[0], "bare")
