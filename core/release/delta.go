@@ -273,7 +273,9 @@ func (r *run) uploadDelta(ctx context.Context, list deltaList, done func(int64))
 		seen[f.StoredSHA256] = true
 		if sent.before[f.StoredSHA256] {
 			move(f.StoredSize)
+			mu.Lock()
 			outcome.Existed++
+			mu.Unlock()
 			continue
 		}
 		group.Go(func() error {
