@@ -23,9 +23,9 @@ type rule struct {
 // onlyBy are imports reserved to a room.
 var onlyBy = []rule{
 	{"github.com/zalando/go-keyring", []string{"core/keys/...", "internal/keyringtest/..."}},
-	{"modernc.org/sqlite/...", []string{"server/store/...", "scripts/bench-serve"}},
+	{"modernc.org/sqlite/...", []string{"server/store/..."}},
 	{"github.com/jackc/pgx/...", []string{"server/store/...", "internal/servertest/..."}},
-	{"database/sql/...", []string{"server/store/...", "internal/servertest/...", "scripts/bench-serve"}},
+	{"database/sql/...", []string{"server/store/...", "internal/servertest/..."}},
 	{"gocloud.dev/...", []string{"core/remote/storage/..."}},
 	{"github.com/minio/minio-go/...", []string{"core/remote/storage/...", "scripts/bench-upload"}},
 	{"github.com/aws/...", []string{"core/remote/storage/..."}},
