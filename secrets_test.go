@@ -21,6 +21,7 @@ import (
 
 	"capstan/core/keys"
 	"capstan/examples"
+	"capstan/internal/keyringtest"
 	"capstan/internal/servertest"
 )
 
@@ -240,6 +241,40 @@ func TestSecretsNeverAppear(t *testing.T) {
 	})
 	if err != nil || logged == 0 {
 		t.Errorf("the server's data: %d files, %v", logged, err)
+	}
+}
+
+// TestSecretsInTheKeyring does the same with a key that lives in a real Secret
+// Service, where no passphrase is left lying about and the key must not be
+// either.
+func TestSecretsInTheKeyring(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Secret Service; run without -short")
+	}
+	keyringtest.Run(t, keyringtest.Unlocked, "TestInsideKeyringSecrets")
+}
+
+func TestInsideKeyringSecrets(t *testing.T) {
+	if keyringtest.State() == "" {
+		t.Skip("runs inside a session, started by TestSecretsInTheKeyring")
+	}
+	server := servertest.Start(t)
+	c := newCanary(t, server.BaseURL, server.Token)
+	c.env = append(c.env, "DBUS_SESSION_BUS_ADDRESS="+os.Getenv("DBUS_SESSION_BUS_ADDRESS"), "CAPSTAN_KEY_STORE=keyring")
+	c.run(true, nil, "key", "import", filepath.Join(c.home, "secret/.capgo_key_v2"), "--store", "keyring")
+	c.run(false, nil, "key", "import", filepath.Join(c.home, "secret/.capgo_key_v2"), "--store", "keyring")
+	c.run(true, nil, "key", "save")
+	c.run(true, nil, "key", "show", "--check", "--json")
+	c.run(true, nil, "key", "backup", "--out", filepath.Join(c.home, "backup.age"))
+	c.run(true, nil, "release", "--channel", "production", "--create-app")
+	keyringtest.LockNow(t)
+	c.run(false, nil, "key", "show", "--check")
+	c.run(false, nil, "release", "--channel", "production", "--bundle", "1.2.0")
+	if !strings.Contains(c.log, "lock") {
+		t.Errorf("nothing said that the keyring is locked:\n%s", c.log)
+	}
+	if files := c.cleanFiles(); files < 15 {
+		t.Errorf("only %d files were looked at", files)
 	}
 }
 
