@@ -105,8 +105,8 @@ func busyDesk() *desk {
 	}
 	d.summary = capgo.Summary{AppID: app, At: now, Devices: 14_820,
 		Channels: []capgo.ChannelSummary{
-			{Channel: "production", Live: d.bundles[1].Name, Rollout: "2.5.0", Devices: 12_480, OnLive: 10_483, Installs: 8_120, Failures: 74, Adoption: curve(0.42, 0.84)},
-			{Channel: "beta", Live: "2.5.0", Devices: 318, OnLive: 296, Installs: 290, Failures: 1, Adoption: betaHours},
+			{Channel: "production", Live: d.bundles[1].Name, Rollout: "2.5.0", Devices: 12_480, OnLive: 10_483, Installs: 8_120, Failures: 74, RecentInstalls: 2_060, RecentFailures: 38, Adoption: curve(0.42, 0.84)},
+			{Channel: "beta", Live: "2.5.0", Devices: 318, OnLive: 296, Installs: 290, Failures: 1, RecentInstalls: 80, Adoption: betaHours},
 			{Channel: "internal", Live: capgo.Builtin, Devices: 0, Adoption: slices.Repeat([]float64{-1}, 24)},
 		},
 		Fleet: map[string]map[string]int64{

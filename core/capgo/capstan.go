@@ -108,6 +108,10 @@ type ChannelSummary struct {
 	// Installs and Failures of the last 24 hours, from stats events (set, and the *_fail actions).
 	Installs int64 `json:"installs"`
 	Failures int64 `json:"failures"`
+	// RecentInstalls and RecentFailures are those of the last 6 hours among
+	// them, for the trend.
+	RecentInstalls int64 `json:"recent_installs"`
+	RecentFailures int64 `json:"recent_failures"`
 	// Adoption is the share (0 to 1) of polling devices on the live bundle for
 	// each of the last 24 hours, oldest first; -1 where nobody polled.
 	Adoption   []float64 `json:"adoption"`

@@ -817,6 +817,15 @@ func testPolls(t *testing.T, open opener) {
 	if len(usage) != 1 || usage[0].Version != "1.1.0" || usage[0].Devices != 4 {
 		t.Fatalf("%+v", usage)
 	}
+	if one.RecentInstalls != 2 || one.RecentFailures != 1 {
+		t.Fatalf("the last hours: %+v", one)
+	}
+	now.add(7 * time.Hour)
+	sum, err = s.Summary(ctx, app)
+	ok(t, err)
+	if one := sum.Channels[0]; one.Installs != 2 || one.Failures != 1 || one.RecentInstalls != 0 || one.RecentFailures != 0 {
+		t.Fatalf("seven hours later: %+v", one)
+	}
 	_, err = s.Summary(ctx, "com.example.none")
 	code(t, err, "cannot_find_app")
 }

@@ -20,6 +20,9 @@ func IsFailure(action string) bool {
 // activeFor is how long a device counts as active after its last poll.
 const activeFor = 30 * 24 * time.Hour
 
+// recentHours are those of a day whose outcomes are told apart, for the trend.
+const recentHours = 6
+
 // fleetValues bounds the values kept of one attribute of the fleet; the rest
 // are together under "other".
 const fleetValues = 200
@@ -118,6 +121,9 @@ func channelSummary(ctx context.Context, from querier, c Channel, now time.Time)
 		return sum, fault("read the store", err)
 	}
 	if sum.Installs, sum.Failures, err = outcomes(ctx, from, c.AppID, c.ID, "", first); err != nil {
+		return sum, err
+	}
+	if sum.RecentInstalls, sum.RecentFailures, err = outcomes(ctx, from, c.AppID, c.ID, "", first+(24-recentHours)*hour); err != nil {
 		return sum, err
 	}
 	last, err := changesIn(ctx, from, ChangeFilter{AppID: c.AppID, Channel: c.Name, Limit: 1})

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"math"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -365,7 +366,36 @@ func failureRate(e *Env, health capgo.ChannelSummary) string {
 	case share >= 0.01:
 		ink, glyph = e.St.Warn, "!"
 	}
-	return ink.Render(glyph+" "+e.S.Percent(share)) + e.St.Muted.Render(" "+sprintf(e.S.FailOf, e.S.Count(attempts)))
+	rate := ink.Render(glyph + " " + e.S.Percent(share))
+	switch failureTrend(health) {
+	case 1:
+		rate += e.St.Danger.Render(" ↑")
+	case -1:
+		rate += e.St.OK.Render(" ↓")
+	}
+	return rate + e.St.Muted.Render(" "+sprintf(e.S.FailOf, e.S.Count(attempts)))
+}
+
+// failureTrend compares the last hours with those of the day before them: 1
+// when clearly more updates fail now, -1 when clearly fewer do, 0 when there
+// are too few to tell or they are alike. Clearly is twice the standard error of
+// the difference of two shares.
+func failureTrend(h capgo.ChannelSummary) int {
+	const enough = 20 // attempts on each side
+	now, before := h.RecentInstalls+h.RecentFailures, h.Installs+h.Failures-h.RecentInstalls-h.RecentFailures
+	if now < enough || before < enough {
+		return 0
+	}
+	recent, earlier := float64(h.RecentFailures)/float64(now), float64(h.Failures-h.RecentFailures)/float64(before)
+	pooled := float64(h.Failures) / float64(now+before)
+	noise := 2 * math.Sqrt(pooled*(1-pooled)*(1/float64(now)+1/float64(before)))
+	switch {
+	case recent-earlier > noise:
+		return 1
+	case earlier-recent > noise:
+		return -1
+	}
+	return 0
 }
 
 func (b *board) lastLine(c capgo.Channel, health capgo.ChannelSummary, w int) string {
