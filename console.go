@@ -18,8 +18,18 @@ import (
 )
 
 // openConsole opens the console on the demo's sandbox or on the project around
-// the working folder.
+// the working folder, and again when another profile is chosen in it.
 func openConsole(ctx context.Context, start cli.ConsoleStart) error {
+	for {
+		next := ""
+		if err := consoleOnce(ctx, start, func(name string) { next = name }); err != nil || next == "" {
+			return err
+		}
+		start.Profile = next
+	}
+}
+
+func consoleOnce(ctx context.Context, start cli.ConsoleStart, another func(profile string)) error {
 	config, options, err := consoleOn(ctx, start)
 	if err != nil {
 		return err
@@ -47,11 +57,12 @@ func openConsole(ctx context.Context, start cli.ConsoleStart) error {
 	lang := text.Choose(cmp.Or(start.Lang, os.Getenv("CAPSTAN_LANG"), remembered.Lang), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))
 	appID := ""
 	if start.Demo != nil {
-		appID = start.Demo.AppID
+		appID, another = start.Demo.AppID, nil
 	}
 	return ui.Run(ctx, ui.Options{
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
 		Accessible: start.Accessible || os.Getenv("ACCESSIBLE") != "" || os.Getenv("TERM") == "dumb", NoColor: start.NoColor, Lang: lang, Theme: theme.Name(remembered.Theme), Passphrases: passphrases,
+		SwitchProfile: another,
 	})
 }
 

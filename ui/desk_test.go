@@ -676,6 +676,7 @@ var (
 // options open the console on a desk.
 func (d *desk) options() Options {
 	return Options{
+		SwitchProfile: func(string) {},
 		Services: views.Services{Registry: d, Keys: d, KeyCare: d, Releases: d, Folders: d, Contents: d, Prober: d, Project: d, Server: d,
 			Preferences: &memoryPreferences{views.Settings{Profile: "work", Profiles: []views.Profile{{Name: "work", Server: "https://updates.example.com", Storage: "s3://releases", Channel: "production"}, {Name: "local", Server: "http://127.0.0.1:8087", Storage: "capstan+http://127.0.0.1:8087", Channel: "beta"}}}}},
 		Facts: views.Facts{AppID: app, AppName: "Notes", WebDir: "/home/maria/notes/dist", Root: "/home/maria/notes", Channel: "production", PluginVersion: "8.51.23", NativeVersion: "2.1.0", ServerURL: "https://updates.example.com", Production: "production"},

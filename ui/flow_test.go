@@ -735,6 +735,27 @@ func (p *places) Save(_ context.Context, profile views.Profile, mine bool) (stri
 	return "capstan.toml", nil
 }
 
+// Another profile is chosen in the settings: the console ends and says which one
+// it is to be opened on.
+func TestSwitchProfile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, chosen := busyDesk(), ""
+		o := d.options()
+		o.Start, o.SwitchProfile = views.ScreenSettings, func(name string) { chosen = name }
+		term := open(t, o, 80, 24, true)
+		term.Wait(time.Second)
+		term.Has("opens the console on it")
+		term.Press("down", "down", "enter")
+		term.Has("the console is on it already")
+		term.Press("down")
+		term.Has("use it")
+		term.Press("enter")
+		if err := term.End(); err != nil || chosen != "local" {
+			t.Errorf("chosen %q, %v", chosen, err)
+		}
+	})
+}
+
 // A profile is set up step by step with every storage's own address form, tried
 // out, and saved only when devices could use it.
 func TestNewProfile(t *testing.T) {

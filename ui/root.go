@@ -62,13 +62,14 @@ type root struct {
 	notice   views.NoticeMsg
 	noticeAt time.Time // zero when there is no notice
 
-	first    views.GoMsg
-	jobs     jobs
-	quitting bool
-	ticking  bool // the fast tick is on its way
-	lastRead time.Time
-	crash    error
-	onCrash  func(value any, stack []byte)
+	first       views.GoMsg
+	jobs        jobs
+	nextProfile string // to open the console on after this one
+	quitting    bool
+	ticking     bool // the fast tick is on its way
+	lastRead    time.Time
+	crash       error
+	onCrash     func(value any, stack []byte)
 }
 
 type openConfirm struct {
@@ -243,6 +244,12 @@ func (r *root) update(msg tea.Msg) tea.Cmd {
 		r.restyle()
 	case views.LangMsg:
 		return r.speak(m.Lang)
+	case views.ProfileMsg:
+		if r.jobs.running() {
+			return views.Notice(views.NoticeWarn, r.e.S.WhyBusy)
+		}
+		r.nextProfile = m.Name
+		return tea.Quit
 	case views.RefreshMsg:
 		r.lastRead = r.e.Now()
 		return r.view().Update(m)

@@ -38,6 +38,10 @@ type Options struct {
 	// key of the services needs one.
 	Passphrases *Passphrases
 
+	// SwitchProfile, if not nil, is told which profile the operator chose before
+	// Run returns; the caller then opens the console on that one.
+	SwitchProfile func(name string)
+
 	// OnCrash is told of a panic before the console ends in order; it may
 	// write a crash file. It may be called from any goroutine.
 	OnCrash func(value any, stack []byte)
@@ -103,6 +107,9 @@ func Run(ctx context.Context, o Options) error {
 	case errors.Is(err, tea.ErrInterrupted):
 		return context.Canceled
 	}
+	if r.nextProfile != "" {
+		o.SwitchProfile(r.nextProfile)
+	}
 	return err
 }
 
@@ -121,6 +128,7 @@ func (o *Options) env(ctx context.Context) *views.Env {
 	if name == "" {
 		name = theme.Auto
 	}
+	o.Facts.CanSwitch = o.SwitchProfile != nil
 	return &views.Env{Ctx: ctx, Services: o.Services, Facts: o.Facts, S: &words, St: theme.New(name, true), Now: now, ReadOnly: o.ReadOnly, Demo: o.Demo, Theme: name, Lang: lang}
 }
 

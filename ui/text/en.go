@@ -201,6 +201,7 @@ var english = Strings{
 	HelpFollow:        "follow",
 	HelpHalt:          "pause",
 	HelpNewProfile:    "new profile",
+	HelpUseProfile:    "use it",
 	HelpTry:           "try it",
 
 	// Keys in the help screen and the palette
@@ -264,6 +265,7 @@ var english = Strings{
 	LongLog:           "The log on the whole screen, or the overview again",
 	LongFollow:        "Stop at what is shown, or follow the log again",
 	LongNewProfile:    "Set up another place to release to, and try it out",
+	LongUseProfile:    "Open the console on this profile",
 
 	// What was copied
 	WhatVersion:   "version",
@@ -302,6 +304,7 @@ var english = Strings{
 	WhyNoSchedule:    "this server does not plan releases",
 	WhyNoLog:         "the log is on the server’s machine",
 	WhyNoProfiles:    "profiles cannot be changed here",
+	WhyInUse:         "the console is on it already",
 	WhyNoDriver:      "not in this build",
 
 	// Board
@@ -776,7 +779,7 @@ var english = Strings{
 	SampleInfo:          "under way",
 	SampleAccent:        "chosen",
 	SampleMuted:         "aside",
-	ProfileHow:          "capstan --profile NAME opens the console on another one",
+	ProfileHow:          "Enter on another one opens the console on it",
 	ProfileNameTitle:    "A name for the profile",
 	ProfileNameBad:      "letters, digits, dots and dashes, and none that exists",
 	ProfileServerTitle:  "Which server?",

@@ -201,6 +201,7 @@ var spanish = Strings{
 	HelpFollow:        "seguir",
 	HelpHalt:          "pausar",
 	HelpNewProfile:    "nuevo perfil",
+	HelpUseProfile:    "usarlo",
 	HelpTry:           "probarlo",
 
 	// Keys in the help screen and the palette
@@ -264,6 +265,7 @@ var spanish = Strings{
 	LongLog:           "El registro a toda pantalla, o el resumen",
 	LongFollow:        "Parar en lo que se ve, o seguir el registro",
 	LongNewProfile:    "Preparar otro destino y probarlo antes de guardar",
+	LongUseProfile:    "Abrir la consola en este perfil",
 
 	// What was copied
 	WhatVersion:   "versión",
@@ -302,6 +304,7 @@ var spanish = Strings{
 	WhyNoSchedule:    "este servidor no programa publicaciones",
 	WhyNoLog:         "el registro está en la máquina del servidor",
 	WhyNoProfiles:    "aquí no se pueden cambiar perfiles",
+	WhyInUse:         "la consola ya está en él",
 	WhyNoDriver:      "no está en esta versión",
 
 	// Board
@@ -776,7 +779,7 @@ var spanish = Strings{
 	SampleInfo:          "en curso",
 	SampleAccent:        "elegido",
 	SampleMuted:         "aparte",
-	ProfileHow:          "capstan --profile NOMBRE abre la consola en otro",
+	ProfileHow:          "Intro sobre otro abre la consola en él",
 	ProfileNameTitle:    "Un nombre para el perfil",
 	ProfileNameBad:      "letras, cifras, puntos y guiones, y que no exista",
 	ProfileServerTitle:  "¿Qué servidor?",

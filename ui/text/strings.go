@@ -44,7 +44,7 @@ type Strings struct {
 	HelpPlan, HelpFreeze, HelpSet                                                                                            string
 	HelpRotate                                                                                                               string
 	HelpLog, HelpFollow, HelpHalt                                                                                            string
-	HelpNewProfile, HelpTry                                                                                                  string
+	HelpNewProfile, HelpUseProfile, HelpTry                                                                                  string
 
 	// Keys in the help screen and the palette
 	LongOpenChannel, LongStart, LongRelease, LongResumeRelease, LongSetup, LongContinue, LongRetry, LongCancelJob      string
@@ -59,7 +59,7 @@ type Strings struct {
 	LongPlan, LongFreeze                                                                                               string
 	LongRotate                                                                                                         string
 	LongLog, LongFollow                                                                                                string
-	LongNewProfile                                                                                                     string
+	LongNewProfile, LongUseProfile                                                                                     string
 
 	// What was copied
 	WhatVersion, WhatChecksum, WhatPublicKey, WhatDevice, WhatVerdict, WhatAddress string
@@ -72,7 +72,7 @@ type Strings struct {
 	WhyNoCare                                                                                                                string
 	WhyNoSchedule                                                                                                            string
 	WhyNoLog                                                                                                                 string
-	WhyNoProfiles, WhyNoDriver                                                                                               string
+	WhyNoProfiles, WhyNoDriver, WhyInUse                                                                                     string
 
 	// Board
 	Adoption, NoPolls, NoRollout, NoFigures, NoInstalls, FailOf, Paused, Off, RollingOut, Updated, PublicChannel, MoreChannel string

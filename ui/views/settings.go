@@ -19,6 +19,9 @@ type settingsView struct {
 	trying Profile
 }
 
+// looks is the number of settings above the profiles: theme and language.
+const looks = 2
+
 // NewSettings makes the settings screen.
 func NewSettings(e *Env) View { return &settingsView{e: e} }
 
@@ -37,7 +40,7 @@ func (v *settingsView) Update(msg tea.Msg) tea.Cmd {
 		return v.judged()
 	}
 	if m, ok := msg.(tea.KeyPressMsg); ok {
-		v.chosen = step(m.String(), v.chosen, 2)
+		v.chosen = step(m.String(), v.chosen, looks+len(v.saved.Value.Profiles))
 		switch m.String() {
 		case "left", "h":
 			return v.turn(-1)
@@ -48,9 +51,20 @@ func (v *settingsView) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
+// profile is the profile that the cursor is on, "" when it is on a setting.
+func (v *settingsView) profile() string {
+	if at := v.chosen - looks; at >= 0 && at < len(v.saved.Value.Profiles) {
+		return v.saved.Value.Profiles[at].Name
+	}
+	return ""
+}
+
 // turn goes to the next or previous value of the chosen setting.
 func (v *settingsView) turn(by int) tea.Cmd {
 	e := v.e
+	if v.chosen >= looks {
+		return nil
+	}
 	if v.chosen == 0 {
 		names := theme.Names()
 		at := 0
@@ -89,7 +103,18 @@ func (v *settingsView) Actions() []Action {
 	case v.tried.Loading():
 		profile.Disabled = sprintf(e.S.ProfileTrying, text.Clean(v.trying.Name))
 	}
-	return []Action{{ID: "change", Keys: []string{"enter"}, Help: e.S.HelpChange, Long: e.S.LongChangeSetting, Primary: true, Run: func() tea.Cmd { return v.turn(1) }}, profile}
+	change := Action{ID: "change", Keys: []string{"enter"}, Help: e.S.HelpChange, Long: e.S.LongChangeSetting, Primary: true, Run: func() tea.Cmd { return v.turn(1) }}
+	if name := v.profile(); name != "" {
+		change = Action{ID: "use-profile", Keys: []string{"enter"}, Help: e.S.HelpUseProfile, Long: e.S.LongUseProfile, Primary: true,
+			Run: func() tea.Cmd { return func() tea.Msg { return ProfileMsg{name} } }}
+		switch {
+		case !e.Facts.CanSwitch:
+			change.Disabled = e.S.WhyNoProfiles
+		case name == v.saved.Value.Profile:
+			change.Disabled = e.S.WhyInUse
+		}
+	}
+	return []Action{change, profile}
 }
 
 func (v *settingsView) Render(w, h int) string {
@@ -112,14 +137,19 @@ func (v *settingsView) Render(w, h int) string {
 	case v.saved.Ready() && len(v.saved.Value.Profiles) == 0:
 		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoProfiles))
 	}
-	for _, p := range v.saved.Value.Profiles {
+	for i, p := range v.saved.Value.Profiles {
 		mark := e.St.Muted.Render("○ ")
 		if p.Name == v.saved.Value.Profile {
 			mark = e.St.OK.Render("● ")
 		}
-		lines = append(lines, "  "+mark+e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14))+" "+e.St.Text.Render(text.Clean(p.Server))+e.St.Muted.Render("  "+text.Clean(p.Storage)+"  "+text.Clean(p.Channel)))
+		line := mark + e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14)) + " " + e.St.Text.Render(text.Clean(p.Server)) + e.St.Muted.Render("  "+text.Clean(p.Storage)+"  "+text.Clean(p.Channel))
+		if looks+i == v.chosen {
+			lines = append(lines, e.St.Selected(e.St.Accent.Render("▌")+" "+widget.Pad(line, w-2)))
+		} else {
+			lines = append(lines, "  "+line)
+		}
 	}
-	if len(v.saved.Value.Profiles) > 1 {
+	if len(v.saved.Value.Profiles) > 1 && e.Facts.CanSwitch {
 		lines = append(lines, "", "  "+e.St.Muted.Render(e.S.ProfileHow))
 	}
 	if v.tried.Loading() {

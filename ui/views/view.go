@@ -50,6 +50,7 @@ type Facts struct {
 	Production     string // name of the channel that users are on; typed to confirm. "" means Channel
 	ServerURL      string
 	Zone           string // name of this machine's time zone, "" when unknown
+	CanSwitch      bool   // the console can be opened anew on another profile
 	ConfigHasKey   bool   // plugins.CapacitorUpdater.publicKey is set
 	DefaultVersion string
 }
@@ -302,6 +303,9 @@ type ThemeMsg struct{ Name theme.Name }
 
 // LangMsg changes the language.
 type LangMsg struct{ Lang string }
+
+// ProfileMsg opens the console anew on another profile.
+type ProfileMsg struct{ Name string }
 
 // LoadedMsg is the outcome of a Load. The root settles it, then hands it to
 // every view.
