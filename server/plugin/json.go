@@ -283,7 +283,10 @@ func (p *scanner) escaped(start int) (string, bool) {
 			out = append(out, c)
 			continue
 		}
-		c = p.next()
+		if p.i == len(p.s) { // nothing follows the backslash
+			return "", false
+		}
+		c = p.s[p.i]
 		p.i++
 		switch c {
 		case '"', '\\', '/':
