@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"capstan/ui/text"
@@ -131,48 +133,69 @@ type tabAt struct {
 	label    string
 }
 
-// tabs lays the tabs out in w cells: names while they fit, else names around
-// the chosen one and numbers for the rest.
+// tabs lays the tabs out in w cells. All nine are always there: their names while
+// they fit, then the longest ones cut short, then numbers for those at the right.
+// The chosen one keeps its name.
 func (r *root) tabs(w int) []tabAt {
 	all := views.Tabs()
-	named := func(gap int, keep func(i int) bool) ([]tabAt, int) {
+	names := make([]string, len(all))
+	chosen := -1
+	for i, s := range all {
+		names[i] = r.tabName(s)
+		if s == r.stack[0] {
+			chosen = i
+		}
+	}
+	lay := func(gap int, keep func(i int) bool) ([]tabAt, int) {
 		x := 1
 		var out []tabAt
 		for i, s := range all {
 			label := fmt.Sprint(i + 1)
 			if keep(i) {
-				label += " " + r.tabName(s)
+				label += " " + names[i]
 			}
 			out = append(out, tabAt{s, x, x + widget.Width(label), label})
 			x += widget.Width(label) + gap
 		}
 		return out, x - gap
 	}
-	chosen := -1
-	for i, s := range all {
-		if s == r.stack[0] {
-			chosen = i
-		}
-	}
-	for _, gap := range []int{3, 2} {
-		if out, end := named(gap, func(int) bool { return true }); end <= w {
+	every := func(int) bool { return true }
+	for _, gap := range []int{3, 2, 1} {
+		if out, end := lay(gap, every); end <= w {
 			return out
 		}
 	}
-	if chosen != len(all)-1 { // the last tab keeps its key, and its place in the palette
-		out, _ := named(2, func(int) bool { return true })
-		if last := len(all) - 2; out[last].to <= w {
-			return out[:last+1]
+	for _, i := range shortened(names, chosen) {
+		names[i] = widget.Cut(names[i], shortTab)
+		if out, end := lay(1, every); end <= w {
+			return out
 		}
 	}
-	// Names give way from the right, but never the chosen one.
 	for last := len(all) - 1; last >= 0; last-- {
-		if out, end := named(2, func(i int) bool { return i < last || i == chosen }); end <= w {
+		if out, end := lay(1, func(i int) bool { return i < last || i == chosen }); end <= w {
 			return out
 		}
 	}
-	out, _ := named(1, func(i int) bool { return i == chosen })
+	out, _ := lay(1, func(i int) bool { return i == chosen })
 	return out
+}
+
+// shortTab is how many cells a tab's name keeps when it is cut.
+const shortTab = 4
+
+// shortened is in which order the names that are not chosen are cut: the longest
+// first, of equal ones the one further right.
+func shortened(names []string, chosen int) []int {
+	var order []int
+	for i, n := range names {
+		if i != chosen && widget.Width(n) > shortTab {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(widget.Width(names[b]), widget.Width(names[a])), cmp.Compare(b, a))
+	})
+	return order
 }
 
 func (r *root) tabName(s views.Screen) string {
