@@ -152,23 +152,15 @@ func TestReadDatabase(t *testing.T) {
 		}
 		return text
 	}
-	wait := func(what string, done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
 	const fallbacks, lag = "capstan_replica_fallbacks_total", "capstan_replica_lag_seconds"
-	wait("the device is not listed", func() bool { return strings.Contains(list(), "00000000-0000-4000-8000-000000000001") })
-	wait("the replica is not used", func() bool {
+	waitFor(t, "the device is not listed", func() bool { return strings.Contains(list(), "00000000-0000-4000-8000-000000000001") })
+	waitFor(t, "the replica is not used", func() bool {
 		before := scrape(t, s)[fallbacks]
 		list()
 		return scrape(t, s)[fallbacks] == before
 	})
 	replica.Exec(t, `SELECT pg_wal_replay_pause()`)
-	wait("the metric does not say that the replica is behind", func() bool {
+	waitFor(t, "the metric does not say that the replica is behind", func() bool {
 		call(t, s, "", "POST", "/updates", fmt.Sprintf(`{"app_id":%q,"device_id":"00000000-0000-4000-8000-%012d","platform":"ios","version_build":"1.0.0","version_name":"1.0.0","plugin_version":"8.51.23","is_prod":true,"is_emulator":false}`, mine, time.Now().UnixMilli()%1e12))
 		return scrape(t, s)[lag] > 0
 	})

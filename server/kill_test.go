@@ -350,3 +350,13 @@ func TestHealth(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 }
+
+// waitFor looks until done says so.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}

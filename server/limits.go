@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,7 +14,7 @@ import (
 	"capstan/core/failure"
 )
 
-// Rates bound what one client address may ask for in a minute. A negative
+// Rates bound what one client address may ask for, in a minute where nothing else is said. A negative
 // value is no bound. An address is an IPv4 address or an IPv6 /64: never what a
 // body says. Addresses that are not public (loopback, private networks) are
 // not bounded, because there the client is usually a proxy that speaks for
@@ -23,11 +24,17 @@ type Rates struct {
 	Stats        int // batches of events; past it 503, so that devices keep them
 	Channel      int // channel_self; past it 503
 	AuthFailures int // refused tokens in a quarter of an hour; past it 429
+	Connections  int // open at once; past it new ones are closed
+	// Busy is how many device requests a second, of all addresses, the server can
+	// do. In a second that brings more, an app with more than one and a half equal
+	// shares hears that updates are blocked, and 503 for the rest; the other apps are
+	// answered as ever. 0 is 10,000 for each core.
+	Busy int
 }
 
 // DefaultRates leave room for a phone network that shows thousands of devices
 // behind one address.
-var DefaultRates = Rates{Updates: 20_000, Stats: 20_000, Channel: 1_000, AuthFailures: 20}
+var DefaultRates = Rates{Updates: 20_000, Stats: 20_000, Channel: 1_000, AuthFailures: 20, Connections: 2_000, Busy: 10_000 * runtime.GOMAXPROCS(0)}
 
 // abusive is how many times a bound an address must go over before it is told
 // 429: plugins 7.23.8 to 8.51.4 take a 429 as a reason to stop their reports
@@ -46,8 +53,10 @@ type limiter struct {
 	fresh, stale map[bucketKey]*bucket
 	alarms       map[string]time.Time
 
-	hits atomic.Int64
-	now  func() time.Time
+	shares  *shares
+	hits    atomic.Int64
+	refused atomic.Int64 // connections
+	now     func() time.Time
 }
 
 type bucketKey struct {
@@ -72,7 +81,9 @@ func newLimiter(r Rates, proxies []string) (*limiter, error) {
 	fill(&r.Stats, DefaultRates.Stats)
 	fill(&r.Channel, DefaultRates.Channel)
 	fill(&r.AuthFailures, DefaultRates.AuthFailures)
-	l := &limiter{rates: r, fresh: map[bucketKey]*bucket{}, stale: map[bucketKey]*bucket{}, alarms: map[string]time.Time{}, now: time.Now}
+	fill(&r.Connections, DefaultRates.Connections)
+	fill(&r.Busy, DefaultRates.Busy)
+	l := &limiter{rates: r, fresh: map[bucketKey]*bucket{}, stale: map[bucketKey]*bucket{}, alarms: map[string]time.Time{}, shares: newShares(r.Busy), now: time.Now}
 	for _, text := range proxies {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -125,18 +136,25 @@ func (l *limiter) trusted(address netip.Addr) bool {
 	return false
 }
 
+// boundedAddress is what an address counts as: an IPv6 address as its /64. False
+// is one that is not bounded, because it is not public.
+func boundedAddress(address netip.Addr) (netip.Addr, bool) {
+	if !address.IsValid() || address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast() {
+		return address, false
+	}
+	if !address.Is6() {
+		return address, true
+	}
+	prefix, err := address.WithZone("").Prefix(64)
+	return prefix.Addr(), err == nil
+}
+
 // take counts one request of an address and says by how much it is over its
 // bound of n in span: 0 for not at all, 1 for a little, abusive for a flood.
 func (l *limiter) take(address netip.Addr, kind string, n int, span time.Duration, cost float64) int {
-	if n < 0 || !address.IsValid() || address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast() {
+	address, bounded := boundedAddress(address)
+	if n < 0 || !bounded {
 		return 0
-	}
-	if address.Is6() {
-		prefix, err := address.WithZone("").Prefix(64)
-		if err != nil {
-			return 0
-		}
-		address = prefix.Addr()
 	}
 	key, now := bucketKey{address, kind}, l.now()
 	l.mu.Lock()

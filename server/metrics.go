@@ -44,6 +44,8 @@ func newMetrics(s *store.Store, l *limiter, expires func() int64) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_devices", Help: "Devices that the server remembers, of all apps."}, func() float64 { return float64(s.KnownDevices()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_certificate_expiry_timestamp_seconds", Help: "End of the TLS certificate that was shown last; 0 without TLS."}, func() float64 { return float64(expires()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_limited_total", Help: "Requests over a bound of their address."}, func() float64 { return float64(l.hits.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_crowded_total", Help: "Device requests of apps over their share, in seconds that brought more than the server can do."}, func() float64 { return float64(l.shares.shed.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_connections_refused_total", Help: "Connections over the bound of their address."}, func() float64 { return float64(l.refused.Load()) }),
 	)
 	if _, there := s.Replica(); there {
 		m.registry.MustRegister(

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -33,6 +32,10 @@ const (
 // Handler serves everything but the metrics.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
+// strictTransport tells browsers, for a year, to ask this name by https only. It
+// is sent where TLS is the server's own: a proxy speaks for itself.
+var strictTransport = []string{"max-age=31536000"}
+
 // operatorPaths are the first segments of the paths that are not for devices.
 var operatorPaths = func() map[string]bool {
 	m := map[string]bool{}
@@ -52,6 +55,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		s.metrics.request(kindOf(r.URL.Path), seen.code(), time.Since(start))
 	}()
+	if r.TLS != nil {
+		w.Header()["Strict-Transport-Security"] = strictTransport
+	}
 	path := r.URL.Path
 	if path == "/updates" && s.limits.take(s.limits.client(r), "updates", s.limits.rates.Updates, time.Minute, 1) == 0 { // nearly everything
 		s.devices.ServeHTTP(seen, r)
@@ -142,7 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug),
 	}
 	server.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 100}
-	listener := net.Listener(&capped{Listener: s.listener, free: make(chan struct{}, maxConns)})
+	listener := net.Listener(newConnections(s.listener, maxConns, s.limits.rates.Connections, &s.limits.refused))
 	var err error
 	if server.TLSConfig, err = s.tlsConfig(); err != nil {
 		return err
@@ -217,33 +223,3 @@ func (s *Server) noteCertificate(domain string, err error) {
 // quiet keeps the net/http server's own lines, which name client addresses,
 // out of logs above debug level.
 type quiet struct{ slog.Handler }
-
-// capped bounds the number of open connections. Past it new ones wait in the
-// kernel's queue.
-type capped struct {
-	net.Listener
-	free chan struct{}
-}
-
-func (c *capped) Accept() (net.Conn, error) {
-	c.free <- struct{}{}
-	conn, err := c.Listener.Accept()
-	if err != nil {
-		<-c.free
-		return nil, err
-	}
-	return &cappedConn{Conn: conn, free: c.free}, nil
-}
-
-type cappedConn struct {
-	net.Conn
-	free chan struct{}
-	gone atomic.Bool
-}
-
-func (c *cappedConn) Close() error {
-	if c.gone.CompareAndSwap(false, true) {
-		<-c.free
-	}
-	return c.Conn.Close()
-}

@@ -83,7 +83,23 @@ func TestTLS(t *testing.T) {
 		if answer.StatusCode != 200 {
 			t.Error(answer.StatusCode)
 		}
+		if got := answer.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
+			t.Errorf("over TLS the server says %q", got)
+		}
 		client.CloseIdleConnections()
+	}
+}
+
+// Behind a proxy the server leaves it to the proxy whether browsers must come by https.
+func TestNoStrictTransportWithoutTLS(t *testing.T) {
+	s := servertest.Start(t)
+	answer, err := http.Get(s.BaseURL + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if got := answer.Header.Get("Strict-Transport-Security"); got != "" {
+		t.Errorf("%q", got)
 	}
 }
 

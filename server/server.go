@@ -176,7 +176,7 @@ func (s *Server) assemble() (err error) {
 	s.public = s.publicURL()
 	s.metrics = newMetrics(s.store, s.limits, s.expires.Load)
 	s.devices = plugin.New(plugin.Config{
-		Apps: s.store, Devices: devices{s.store, s.metrics}, ObjectURL: s.objectURL, Log: c.Log,
+		Apps: s.store, Devices: devices{s.store, s.metrics}, ObjectURL: s.objectURL, Log: c.Log, Crowded: s.limits.shares.over,
 		Alarm: func(appID string, v *decide.Verdict) {
 			s.metrics.withheld.Inc()
 			s.limits.alarm(appID+" "+v.Alarm, func() {

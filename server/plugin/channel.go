@@ -37,6 +37,9 @@ func (h *Handler) channelSelf(w http.ResponseWriter, r *http.Request, method str
 		h.unavailable(w, r, "channel_self", device.AppID, err)
 		return
 	}
+	if h.crowded(w, app, device.AppID) {
+		return
+	}
 	req := decide.ChannelRequest{UpdateRequest: device, Channel: b.channel.str()}
 	var v decide.ChannelVerdict
 	switch {

@@ -64,6 +64,10 @@ type Config struct {
 	// Alarm is told of every bundle that was withheld (decide.AlarmUnsigned,
 	// decide.AlarmUnverified). It must not block. Optional.
 	Alarm func(appID string, v *decide.Verdict)
+	// Crowded counts a request of a known app and reports whether the app has to
+	// wait, because the server is at its limit and other apps had less. It must
+	// not block. Optional.
+	Crowded func(appID string) bool
 	// Log takes failures of Apps and Devices. Optional.
 	Log *slog.Logger
 }
@@ -78,6 +82,9 @@ type Handler struct {
 func New(c Config) *Handler {
 	if c.Alarm == nil {
 		c.Alarm = func(string, *decide.Verdict) {}
+	}
+	if c.Crowded == nil {
+		c.Crowded = func(string) bool { return false }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -133,6 +140,7 @@ var (
 	bodyNotFound = []byte(`{"error":"not_found","message":"Not found"}`)
 	// The kind spares newer plugins a download_fail event for our trouble.
 	bodyUnavailable = []byte(`{"error":"service_unavailable","message":"Service unavailable, try again later","kind":"blocked"}`)
+	bodyCrowded     = []byte(`{"error":"too_many_requests","message":"Too many requests","kind":"blocked"}`)
 	bodyTooLarge    = []byte(`{"error":"body_too_large","message":"Body too large","moreInfo":{}}`)
 )
 
@@ -196,6 +204,17 @@ func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, what, appI
 		h.Log.ErrorContext(r.Context(), "cannot answer a device", "what", what, "app_id", appID, "error", err)
 	}
 	writeJSON(w, http.StatusServiceUnavailable, bodyUnavailable)
+}
+
+// crowded answers what is no update check for an app that has to wait: with a
+// 503, after which devices keep their events and ask again.
+func (h *Handler) crowded(w http.ResponseWriter, app *decide.App, appID string) bool {
+	if app == nil || !h.Crowded(appID) {
+		return false
+	}
+	w.Header()["Retry-After"] = []string{"10"}
+	writeJSON(w, http.StatusServiceUnavailable, bodyUnavailable)
+	return true
 }
 
 // buffers hold request bodies while they are read and answers while they are
@@ -275,6 +294,10 @@ func (h *Handler) update(w http.ResponseWriter, r *http.Request) {
 	app, err := h.Apps.Snapshot(r.Context(), req.AppID)
 	if err != nil {
 		h.unavailable(w, r, "updates", req.AppID, err)
+		return
+	}
+	if app != nil && h.Crowded(req.AppID) {
+		writeJSON(w, http.StatusOK, bodyCrowded)
 		return
 	}
 	v := decide.Answer(app, &req)

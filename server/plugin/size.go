@@ -28,6 +28,9 @@ func (h *Handler) manifestSize(w http.ResponseWriter, r *http.Request) {
 		h.unavailable(w, r, "manifest_size", req.AppID, err)
 		return
 	}
+	if h.crowded(w, app, req.AppID) {
+		return
+	}
 	files := b.manifest
 	if files.kind <= null {
 		files = b.files

@@ -47,6 +47,9 @@ func (h *Handler) stats(w http.ResponseWriter, r *http.Request) {
 		h.unavailable(w, r, "stats", appID, err)
 		return
 	}
+	if h.crowded(w, app, appID) {
+		return
+	}
 	outcomes, keep := judge(app, events)
 	if len(keep) > 0 {
 		if err := h.Devices.Record(r.Context(), appID, keep); err != nil {

@@ -65,7 +65,7 @@ func conform(t *testing.T, open opener) {
 	}{
 		{"apps", testApps}, {"bundle names are used once", testBundleNames}, {"channels", testChannels}, {"rollout", testRollout},
 		{"compare and set", testCompareAndSet}, {"racing operators", testRace}, {"overrides and choices", testOverrides}, {"keyed apps", testKeyed},
-		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"polls", testPolls}, {"devices by page", testDevicePages},
+		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"shares", testShares}, {"polls", testPolls}, {"devices by page", testDevicePages},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
@@ -766,6 +766,64 @@ func testCaps(t *testing.T, open opener) {
 	ok(t, err)
 	if len(list) != 5 {
 		t.Fatalf("%d events are kept", len(list))
+	}
+}
+
+// One app that floods the queues leaves room in them for the others.
+func testShares(t *testing.T, open opener) {
+	const other = "com.example.other"
+	// Nothing is written while the first statement of a batch waits.
+	s := fresh(t, open, store.Options{Limits: store.Limits{QueueEvents: 200, QueueDevices: 1000}})
+	ctx := t.Context()
+	_, err := s.CreateApp(ctx, "test", capgo.App{AppID: other})
+	ok(t, err)
+	ok(t, s.Flush(ctx))
+	release := store.HoldWriter(s)
+	batch := func(id string, from, n int) []capgo.StatsEvent {
+		list := make([]capgo.StatsEvent, n)
+		for i := range list {
+			list[i] = event(from+i, "set", int64(i+1))
+			list[i].AppID = id
+		}
+		return list
+	}
+	results := make(chan error, 100)
+	refused := 0
+	for i := range 30 {
+		go func() { results <- s.Record(ctx, app, batch(app, 1000*i, 10)) }()
+	}
+	// Those that are taken wait for the writer; the rest hears that the server is busy.
+	for range 20 {
+		code(t, <-results, "stats_busy")
+		refused++
+	}
+	for i := range 2 { // the other app has its share: a half of what is left
+		go func() { results <- s.Record(ctx, other, batch(other, 1000*i, 30)) }()
+	}
+	for i := range 2000 {
+		s.Seen(request(device(i)), decide.Verdict{})
+	}
+	flood := s.Dropped()
+	for i := range 100 {
+		r := request(device(i))
+		r.AppID = other
+		s.Seen(r, decide.Verdict{})
+	}
+	if flood != 1500 || s.Dropped() != flood {
+		t.Errorf("of 2000 polls of one app %d are dropped, of 100 of another %d", flood, s.Dropped()-flood)
+	}
+	for store.WaitingEvents(s) < 160 {
+		time.Sleep(time.Millisecond)
+	}
+	release()
+	for range 12 {
+		ok(t, <-results)
+	}
+	ok(t, s.Flush(ctx))
+	page, err := s.Devices(ctx, store.DeviceFilter{AppID: other, Limit: 1000})
+	ok(t, err)
+	if len(page.Data) < 100 {
+		t.Errorf("%d devices of the other app are kept", len(page.Data))
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 
 	"capstan/core/failure"
@@ -84,7 +85,7 @@ func connectSQLite(ctx context.Context, path string) (*database, error) {
 
 func connectPostgres(ctx context.Context, target string) (*database, error) {
 	const op = "open database"
-	db, err := sql.Open("pgx", target)
+	db, err := openPostgres(target)
 	if err != nil {
 		return nil, failure.New(failure.Usage, "database_url", op, "the database URL cannot be read", "write it as postgres://user@host:5432/name")
 	}
@@ -96,6 +97,35 @@ func connectPostgres(ctx context.Context, target string) (*database, error) {
 		return nil, failure.Wrap(withoutURL(err), failure.Unavailable, "store_unavailable", op, "see that PostgreSQL runs and takes the connection")
 	}
 	return &database{engine: enginePostgres, write: db, read: db}, nil
+}
+
+// patience bounds what a connection to PostgreSQL may wait for, in milliseconds:
+// a server that hangs on a lock or on a session that was left open answers
+// nobody. What the URL itself says wins.
+var patience = map[string]string{
+	"statement_timeout":                   "60000",
+	"lock_timeout":                        "10000",
+	"idle_in_transaction_session_timeout": "60000",
+}
+
+// openPostgres makes a pool whose connections have bounded patience. It is set
+// by a statement and not in the start-up packet, which poolers refuse.
+func openPostgres(target string) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(target)
+	if err != nil {
+		return nil, err
+	}
+	return stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		for name, value := range patience {
+			if _, own := config.RuntimeParams[name]; own {
+				continue
+			}
+			if _, err := conn.Exec(ctx, `SELECT set_config($1, $2, false)`, name, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})), nil
 }
 
 // withoutURL keeps a connection error's own words and drops the URL, which may

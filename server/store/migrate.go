@@ -87,6 +87,12 @@ func (s *Store) migrateStep(ctx context.Context, step migration) error {
 	}
 	defer func() { _ = inner.Rollback() }()
 	if s.db.engine == enginePostgres {
+		// A step over many rows, and the wait for another node that does it, take as long as they take.
+		for _, name := range []string{"statement_timeout", "lock_timeout"} {
+			if _, err := inner.ExecContext(ctx, `SELECT set_config($1, '0', true)`, name); err != nil {
+				return err
+			}
+		}
 		if _, err := inner.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 			return err
 		}

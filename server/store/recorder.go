@@ -27,6 +27,7 @@ type recorder struct {
 	batches []*batch
 	events  int // waiting
 	polls   map[deviceKey]poll
+	waits   map[string]waits // by app
 	alarms  []capgo.Change
 	uses    map[string]int64 // token id → last use
 	marks   marks
@@ -39,6 +40,15 @@ type recorder struct {
 	devices map[string]int64 // rows of devices by app
 	words   map[string]map[string]bool
 	period  int64 // the hour that words are of
+}
+
+// waits are what of an app waits to be written.
+type waits struct{ events, polls int }
+
+// crowds reports whether an app has to leave the rest of a queue to others: the
+// later half of it is for apps that have less than an equal share of the whole.
+func (r *recorder) crowds(mine, more, all, limit int) bool {
+	return all+more > limit || mine > 0 && all+more > limit/2 && mine+more > limit/(len(r.waits)+1)
 }
 
 type deviceKey struct{ app, device string }
@@ -66,7 +76,7 @@ func (r *recorder) open(ctx context.Context, s *Store) error {
 	defer r.mu.Unlock()
 	r.s, r.wake = s, make(chan struct{}, 1)
 	r.marks.seed = maphash.MakeSeed()
-	r.polls, r.devices, r.uses = map[deviceKey]poll{}, map[string]int64{}, map[string]int64{}
+	r.polls, r.devices, r.uses, r.waits = map[deviceKey]poll{}, map[string]int64{}, map[string]int64{}, map[string]waits{}
 	return r.count(ctx)
 }
 
@@ -93,7 +103,7 @@ func (r *recorder) count(ctx context.Context) error {
 }
 
 // Seen notes an update check and what was decided. It never blocks: past
-// Limits.QueueDevices the poll is dropped and counted.
+// Limits.QueueDevices, or the app's share of it, the poll is dropped and counted.
 func (s *Store) Seen(request capgo.UpdateRequest, v decide.Verdict) {
 	onLive := v.Bundle != nil && v.Bundle.Name == request.VersionName
 	if v.Bundle == nil && v.ChannelID != 0 {
@@ -109,11 +119,16 @@ func (s *Store) Seen(request capgo.UpdateRequest, v decide.Verdict) {
 		return
 	}
 	_, waiting := r.polls[key]
-	full := !waiting && len(r.polls) >= s.limits.QueueDevices
+	mine := r.waits[key.app]
+	full := !waiting && r.crowds(mine.polls, 1, len(r.polls), s.limits.QueueDevices)
 	if full {
 		delete(r.marks.fresh, id)
 	} else {
 		r.polls[key] = p
+	}
+	if !waiting && !full {
+		mine.polls++
+		r.waits[key.app] = mine
 	}
 	r.mu.Unlock()
 	if full {
@@ -197,7 +212,7 @@ func (s *Store) KnownDevices() int64 { return s.recorder.known.Load() }
 // Record keeps events that devices of one app reported. On return without an
 // error they are on disk. An event that is known already (same device, action,
 // version and device time) is taken and not kept twice. Code stats_busy when
-// too many wait.
+// too many wait, of this app or in all.
 func (s *Store) Record(ctx context.Context, appID string, events []capgo.StatsEvent) error {
 	if len(events) == 0 {
 		return nil
@@ -205,11 +220,14 @@ func (s *Store) Record(ctx context.Context, appID string, events []capgo.StatsEv
 	b := &batch{app: appID, events: events, at: s.ms(), done: make(chan error, 1)}
 	r := &s.recorder
 	r.mu.Lock()
-	if r.events+len(events) > s.limits.QueueEvents {
+	mine := r.waits[appID]
+	if r.crowds(mine.events, len(events), r.events, s.limits.QueueEvents) {
 		r.mu.Unlock()
 		return failure.New(failure.Unavailable, "stats_busy", "record events", "too many events wait to be written", "")
 	}
 	r.events += len(events)
+	mine.events += len(events)
+	r.waits[appID] = mine
 	r.batches = append(r.batches, b)
 	r.mu.Unlock()
 	r.poke()
@@ -279,6 +297,7 @@ func (r *recorder) write(ctx context.Context) error {
 		return nil
 	}
 	r.batches, r.polls, r.alarms, r.uses, r.events = nil, map[deviceKey]poll{}, nil, map[string]int64{}, 0
+	r.waits = map[string]waits{}
 	r.mu.Unlock()
 
 	var added map[string]int64
@@ -337,6 +356,9 @@ func (r *recorder) putBack(polls map[deviceKey]poll, alarms []capgo.Change) {
 	for key, p := range polls {
 		if _, newer := r.polls[key]; !newer && len(r.polls) < r.s.limits.QueueDevices {
 			r.polls[key] = p
+			mine := r.waits[key.app]
+			mine.polls++
+			r.waits[key.app] = mine
 		}
 	}
 	r.alarms = append(alarms, r.alarms...)

@@ -50,7 +50,7 @@ func openReplica(primary engine, target string, maxLag time.Duration, log *slog.
 	if primary != enginePostgres || !IsPostgres(target) {
 		return nil, failure.New(failure.Usage, "replica_of_sqlite", op, "a read replica is a PostgreSQL beside a PostgreSQL", "leave it out, or write both as postgres://user@host:5432/name")
 	}
-	db, err := sql.Open("pgx", target)
+	db, err := openPostgres(target)
 	if err != nil {
 		return nil, failure.New(failure.Usage, "database_url", op, "the replica's URL cannot be read", "write it as postgres://user@host:5432/name")
 	}

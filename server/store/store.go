@@ -36,7 +36,7 @@ type Limits struct {
 }
 
 // DefaultLimits are the limits of a server that is not told otherwise.
-var DefaultLimits = Limits{DevicesPerApp: 2_000_000, SelfSetPerApp: 50_000, EventsPerApp: 5_000_000, QueueEvents: 20_000, QueueDevices: 200_000}
+var DefaultLimits = Limits{DevicesPerApp: 2_000_000, SelfSetPerApp: 50_000, EventsPerApp: 5_000_000, QueueEvents: 40_000, QueueDevices: 200_000}
 
 // Options tune Open. The zero value is a good choice.
 type Options struct {
