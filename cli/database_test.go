@@ -54,10 +54,31 @@ func TestCommandsOnPostgreSQL(t *testing.T) {
 	if out, errs := run("ledger", "verify", file, "--key", filepath.Join(s.DataDir, "ledger.pub")); !strings.Contains(out, "verified") {
 		t.Errorf("%s%s", out, errs)
 	}
-	// A backup would copy a SQLite file that this server does not use.
-	if out, errs := run("backup", filepath.Join(t.TempDir(), "x.tar"), "--data", s.DataDir); !strings.Contains(errs, "pg_dump") {
+	// A backup of PostgreSQL, verified and restored to SQLite.
+	saved, lite := filepath.Join(t.TempDir(), "x.tar"), filepath.Join(t.TempDir(), "lite")
+	if out, errs := run("backup", saved, "--data", s.DataDir); !strings.Contains(out, "3 audit entries") {
 		t.Errorf("%s%s", out, errs)
 	}
+	if out, errs := run("restore", saved, "--verify"); !strings.Contains(out, "verified") {
+		t.Errorf("%s%s", out, errs)
+	}
+	if left, err := os.ReadDir(filepath.Dir(saved)); err != nil || len(left) != 1 {
+		t.Errorf("beside the backup are %v, %v", left, err)
+	}
+	if _, errs := run("restore", saved, "--data", lite); !strings.Contains(errs, "database") {
+		t.Errorf("into the database of a running server: %s", errs)
+	}
+	t.Setenv("CAPSTAN_DATABASE", "")
+	if _, errs := run("restore", saved, "--data", lite, "--database", "x.db"); !strings.Contains(errs, "--data") {
+		t.Error(errs)
+	}
+	if out, errs := run("restore", saved, "--data", lite); !strings.Contains(out, "verified") {
+		t.Errorf("%s%s", out, errs)
+	}
+	if list, errs := run("token", "list", "--data", lite); !strings.Contains(list, "first admin") {
+		t.Errorf("%s%s", list, errs)
+	}
+	t.Setenv("CAPSTAN_DATABASE", target)
 	// Elsewhere a new key would sign what the server's own does not.
 	elsewhere := t.TempDir()
 	if out, errs := run("token", "create", "ci", "--data", elsewhere); !strings.Contains(errs, "ledger.key") {

@@ -17,12 +17,14 @@ import (
 	"time"
 
 	"capstan/core/failure"
+	"capstan/core/remote/storage"
 	"capstan/server/store"
 )
 
 // A backup is a tar file: capstan.db, the ledger's key pair, the objects below objects/, and last
-// manifest.json, which names every file with its hash. A backup that was cut
-// short has no manifest, and is refused.
+// manifest.json, which names every file with its hash. The database is a SQLite
+// file whichever engine it came from, so that a backup can be restored to either.
+// A backup that was cut short has no manifest, and is refused.
 const (
 	databaseFile  = "capstan.db"
 	objectsFolder = "objects"
@@ -38,10 +40,13 @@ type BackupReport struct {
 	Format       int           `json:"format"`
 	Created      time.Time     `json:"created"`
 	AuditEntries int64         `json:"audit_entries"`
-	AuditHead    string        `json:"audit_head"` // hash of the newest entry
+	AuditHead    string        `json:"audit_head"`            // hash of the newest entry
+	LedgerRoot   string        `json:"ledger_root,omitempty"` // of the newest checkpoint
 	Files        []BackupEntry `json:"files"`
-	// Missing are objects that the database knows and the folder lacks.
+	// Missing are objects that the database knows and the folder or bucket lacks.
 	Missing []string `json:"missing,omitempty"`
+	// Bucket is how many objects stay where they are, in a bucket.
+	Bucket int `json:"bucket,omitempty"`
 }
 
 // BackupEntry is one file of a backup.
@@ -59,22 +64,32 @@ func (r BackupReport) Size() (total int64) {
 	return total
 }
 
-// Backup writes a data directory to w; the server may run meanwhile. The copy
-// of the database is verified, its audit chain included, before it is written.
-// objectsDir "" is objects in the data directory.
-func Backup(ctx context.Context, dataDir, objectsDir string, w io.Writer) (BackupReport, error) {
+// Source says what to back up.
+type Source struct {
+	DataDir string // holds the ledger's key, and the rest unless told otherwise
+	// Database is a postgres:// URL or the path of a SQLite file; "" is
+	// capstan.db in DataDir.
+	Database   string
+	ObjectsDir string // "" is objects in DataDir
+	// Bucket is the s3:// URL of a bucket that holds the objects: it is not
+	// copied, only looked through for what the database knows.
+	Bucket string
+}
+
+// Backup writes a server's data to w; servers may run meanwhile. The database is
+// copied as it was at one moment, and the copy verified, its audit chain included,
+// before it is written. Objects are copied afterwards, so that none is missing
+// that the database knows.
+func Backup(ctx context.Context, from Source, w io.Writer) (BackupReport, error) {
 	const op = "make backup"
 	report := BackupReport{Format: backupFormat, Created: time.Now().UTC()}
-	if objectsDir == "" {
-		objectsDir = filepath.Join(dataDir, objectsFolder)
-	}
-	temp, err := os.MkdirTemp(dataDir, ".backup-")
+	temp, err := os.MkdirTemp(from.DataDir, ".backup-")
 	if err != nil {
 		return report, failure.Wrap(err, failure.NotFound, "data_dir", op, "name the server's data directory with --data")
 	}
 	defer os.RemoveAll(temp)
 	copied := filepath.Join(temp, databaseFile)
-	if err := store.CopySQLite(ctx, filepath.Join(dataDir, databaseFile), copied); err != nil {
+	if err := copyDatabase(ctx, from, copied); err != nil {
 		return report, err
 	}
 	names, err := inspectCopy(ctx, copied, &report)
@@ -86,21 +101,17 @@ func Backup(ctx context.Context, dataDir, objectsDir string, w io.Writer) (Backu
 		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
 	}
 	for _, name := range ledgerFiles {
-		if err := addFile(ctx, out, &report, filepath.Join(dataDir, name), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := addFile(ctx, out, &report, filepath.Join(from.DataDir, name), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
 		}
 	}
-	if err := addObjects(ctx, out, &report, objectsDir); err != nil {
+	if from.Bucket != "" {
+		err = lookThrough(ctx, from.Bucket, names, &report)
+	} else {
+		err = copyObjects(ctx, out, from, names, &report)
+	}
+	if err != nil {
 		return report, failure.Wrap(err, failure.Failed, "backup_failed", op, "")
-	}
-	held := map[string]bool{}
-	for _, f := range report.Files {
-		held[f.Name] = true
-	}
-	for _, name := range names {
-		if !held[objectsFolder+"/"+name] {
-			report.Missing = append(report.Missing, name)
-		}
 	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
@@ -115,6 +126,63 @@ func Backup(ctx context.Context, dataDir, objectsDir string, w io.Writer) (Backu
 	return report, failure.Wrap(out.Close(), failure.Failed, "backup_failed", op, "")
 }
 
+// copyDatabase writes a consistent copy of either engine's database to a SQLite file.
+func copyDatabase(ctx context.Context, from Source, to string) error {
+	if store.IsPostgres(from.Database) {
+		if !HasLedgerKey(from.DataDir) {
+			return failure.Newf(failure.NotFound, "ledger_key", "make backup", "name the data directory of a node of this database with --data", "there is no ledger.key in %s", from.DataDir)
+		}
+		if _, err := store.Extract(ctx, from.Database, to); err != nil {
+			return err
+		}
+		return store.CheckSQLite(ctx, to)
+	}
+	if from.Database == "" {
+		from.Database = filepath.Join(from.DataDir, databaseFile)
+	}
+	return store.CopySQLite(ctx, from.Database, to)
+}
+
+func copyObjects(ctx context.Context, out *tar.Writer, from Source, names []string, report *BackupReport) error {
+	dir := from.ObjectsDir
+	if dir == "" {
+		dir = filepath.Join(from.DataDir, objectsFolder)
+	}
+	if err := addObjects(ctx, out, report, dir); err != nil {
+		return err
+	}
+	held := map[string]bool{}
+	for _, f := range report.Files {
+		held[f.Name] = true
+	}
+	for _, name := range names {
+		if !held[objectsFolder+"/"+name] {
+			report.Missing = append(report.Missing, name)
+		}
+	}
+	return nil
+}
+
+// lookThrough asks a bucket for every object that the database knows.
+func lookThrough(ctx context.Context, bucket string, names []string, report *BackupReport) error {
+	s, err := storage.Open(ctx, bucket, "", storage.Credentials{})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		_, err := s.Stat(ctx, name)
+		switch {
+		case failure.CodeOf(err) == "object_not_found":
+			report.Missing = append(report.Missing, name)
+		case err != nil:
+			return err
+		default:
+			report.Bucket++
+		}
+	}
+	return nil
+}
+
 // inspectCopy verifies a copied database as a server would read it, and lists
 // the objects that it knows.
 func inspectCopy(ctx context.Context, path string, report *BackupReport) ([]string, error) {
@@ -124,6 +192,9 @@ func inspectCopy(ctx context.Context, path string, report *BackupReport) ([]stri
 	}
 	defer s.Close()
 	if report.AuditEntries, report.AuditHead, err = s.VerifyAudit(ctx); err != nil {
+		return nil, err
+	}
+	if report.LedgerRoot, err = s.LedgerRoot(ctx); err != nil {
 		return nil, err
 	}
 	return s.ObjectNames(ctx)
@@ -184,15 +255,21 @@ func addFile(ctx context.Context, out *tar.Writer, report *BackupReport, path, n
 	return nil
 }
 
-// Restore reads a backup into a data directory that holds no database. Every
-// file is checked against the manifest and the database against its own tests
-// before the database gets its name: a restore that failed leaves nothing that
-// a server would start on. Codes data_dir_in_use, backup_damaged.
-func Restore(ctx context.Context, r io.Reader, dataDir string) (BackupReport, error) {
+// restoring is the ending of files that get their name last.
+const restoring = ".restoring"
+
+// Restore reads a backup into a data directory that no server has used, and its
+// database into an empty PostgreSQL where database names one. Every file is
+// checked against the manifest, and the database against its own tests, before
+// anything gets its name: a restore that failed leaves nothing that a server
+// would start on. Codes data_dir_in_use, backup_damaged, and those of store.Move.
+func Restore(ctx context.Context, r io.Reader, dataDir, database string) (BackupReport, error) {
 	const op = "restore backup"
 	var report BackupReport
-	if _, err := os.Stat(filepath.Join(dataDir, databaseFile)); err == nil {
-		return report, failure.Newf(failure.Conflict, "data_dir_in_use", op, "restore into an empty folder, then start the server on it", "%s holds a server's data", dataDir)
+	for _, name := range append([]string{databaseFile}, ledgerFiles...) {
+		if _, err := os.Stat(filepath.Join(dataDir, name)); err == nil {
+			return report, failure.Newf(failure.Conflict, "data_dir_in_use", op, "restore into an empty folder, then start the server on it", "%s holds a server's data", dataDir)
+		}
 	}
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return report, failure.Wrap(err, failure.Failed, "data_dir", op, "choose a folder that this user may write to, with --data")
@@ -202,16 +279,18 @@ func Restore(ctx context.Context, r io.Reader, dataDir string) (BackupReport, er
 		return report, failure.Wrap(err, failure.Failed, "data_dir", op, "")
 	}
 	defer root.Close()
-	const pending = databaseFile + ".restoring"
-	defer func() {
+	defer func() { // what did not get its name
 		for _, suffix := range []string{"", "-wal", "-shm"} {
-			_ = root.Remove(pending + suffix)
+			_ = root.Remove(databaseFile + restoring + suffix)
+		}
+		for _, name := range ledgerFiles {
+			_ = root.Remove(name + restoring)
 		}
 	}()
-	if report, err = unpackBackup(ctx, tar.NewReader(r), root, pending); err != nil {
+	if report, err = unpackBackup(ctx, tar.NewReader(r), root); err != nil {
 		return report, err
 	}
-	path := filepath.Join(dataDir, pending)
+	path := filepath.Join(dataDir, databaseFile+restoring)
 	if err := store.CheckSQLite(ctx, path); err != nil {
 		return report, err
 	}
@@ -219,13 +298,37 @@ func Restore(ctx context.Context, r io.Reader, dataDir string) (BackupReport, er
 	if _, err := inspectCopy(ctx, path, &inside); err != nil {
 		return report, err
 	}
-	if inside.AuditHead != report.AuditHead || inside.AuditEntries != report.AuditEntries {
+	if inside.AuditHead != report.AuditHead || inside.AuditEntries != report.AuditEntries || report.LedgerRoot != "" && inside.LedgerRoot != report.LedgerRoot {
 		return report, damaged("the audit in the database is not the one that was backed up")
 	}
-	if err := root.Rename(pending, databaseFile); err != nil {
-		return report, failure.Wrap(err, failure.Failed, "restore_failed", op, "")
+	if database != "" {
+		moved, err := store.Move(ctx, path, database, nil)
+		if err != nil {
+			return report, err
+		}
+		if moved.AuditHead != report.AuditHead || moved.LedgerRoot != inside.LedgerRoot {
+			return report, damaged("the audit in PostgreSQL is not the one that was backed up")
+		}
+	}
+	for _, f := range report.Files {
+		if slices.Contains(ledgerFiles, f.Name) || f.Name == databaseFile && database == "" {
+			if err := root.Rename(f.Name+restoring, f.Name); err != nil {
+				return report, failure.Wrap(err, failure.Failed, "restore_failed", op, "")
+			}
+		}
 	}
 	return report, nil
+}
+
+// VerifyBackup does what Restore does up to the point where a server could start
+// on it, in a folder of its own below dir, and leaves nothing.
+func VerifyBackup(ctx context.Context, r io.Reader, dir string) (BackupReport, error) {
+	temp, err := os.MkdirTemp(dir, ".verify-")
+	if err != nil {
+		return BackupReport{}, failure.Wrap(err, failure.Failed, "data_dir", "verify backup", "choose a folder that this user may write to, with --data")
+	}
+	defer os.RemoveAll(temp)
+	return Restore(ctx, r, filepath.Join(temp, "restored"), "")
 }
 
 func damaged(why string) error {
@@ -233,7 +336,7 @@ func damaged(why string) error {
 }
 
 // unpackBackup writes the files of a backup and compares them with its manifest.
-func unpackBackup(ctx context.Context, in *tar.Reader, root *os.Root, pending string) (BackupReport, error) {
+func unpackBackup(ctx context.Context, in *tar.Reader, root *os.Root) (BackupReport, error) {
 	var report BackupReport
 	found := map[string]BackupEntry{}
 	for {
@@ -253,15 +356,13 @@ func unpackBackup(ctx context.Context, in *tar.Reader, root *os.Root, pending st
 		if header.Name == manifestFile {
 			return readManifest(in, header.Size, found)
 		}
-		to := pending
+		to := header.Name + restoring
 		if object, ok := strings.CutPrefix(header.Name, objectsFolder+"/"); ok {
 			if !validName(object) {
 				return report, damaged("the backup holds a file that is not an object")
 			}
 			to = header.Name
-		} else if slices.Contains(ledgerFiles, header.Name) {
-			to = header.Name
-		} else if header.Name != databaseFile {
+		} else if header.Name != databaseFile && !slices.Contains(ledgerFiles, header.Name) {
 			return report, damaged("the backup holds a file that does not belong there")
 		}
 		if _, twice := found[header.Name]; twice {

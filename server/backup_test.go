@@ -51,7 +51,7 @@ func TestBackupAndRestoreWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		var backup bytes.Buffer
-		report, err := server.Backup(t.Context(), s.DataDir, "", &backup)
+		report, err := server.Backup(t.Context(), server.Source{DataDir: s.DataDir}, &backup)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestBackupAndRestoreWhileWriting(t *testing.T) {
 			t.Fatalf("%+v", report)
 		}
 		dir := filepath.Join(t.TempDir(), "restored")
-		if _, err := server.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir); err != nil {
+		if _, err := server.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, ""); err != nil {
 			t.Fatal(err)
 		}
 		again := servertest.Start(t, func(c *server.Config) { c.DataDir = dir })
@@ -93,7 +93,7 @@ func TestDamagedBackups(t *testing.T) {
 	name := mine + "/1.0.0/" + sum + ".zip"
 	put(t, s, name, sum, bytes.NewReader(data))
 	var good bytes.Buffer
-	if _, err := server.Backup(t.Context(), s.DataDir, "", &good); err != nil {
+	if _, err := server.Backup(t.Context(), server.Source{DataDir: s.DataDir}, &good); err != nil {
 		t.Fatal(err)
 	}
 	// rebuilt writes the backup again with each entry passed through edit.
@@ -155,7 +155,7 @@ func TestDamagedBackups(t *testing.T) {
 		}),
 	} {
 		dir := filepath.Join(t.TempDir(), "restored")
-		_, err := server.Restore(t.Context(), bytes.NewReader(text), dir)
+		_, err := server.Restore(t.Context(), bytes.NewReader(text), dir, "")
 		if failure.CodeOf(err) != "backup_damaged" {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -166,7 +166,7 @@ func TestDamagedBackups(t *testing.T) {
 			t.Errorf("%s: a file was written outside", what)
 		}
 	}
-	if _, err := server.Restore(t.Context(), bytes.NewReader(good.Bytes()), s.DataDir); failure.CodeOf(err) != "data_dir_in_use" {
+	if _, err := server.Restore(t.Context(), bytes.NewReader(good.Bytes()), s.DataDir, ""); failure.CodeOf(err) != "data_dir_in_use" {
 		t.Errorf("onto a server's data: %v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"capstan/internal/peers"
 	"capstan/internal/servertest"
 	"capstan/server"
+	"capstan/server/store"
 )
 
 // service is a real S3 service with one bucket, behind a proxy that can refuse.
@@ -138,5 +139,35 @@ func TestObjectsInBucket(t *testing.T) {
 	})
 	if _, err := server.New(server.Config{DataDir: t.TempDir(), Bucket: "sftp://host/x"}); failure.CodeOf(err) != "storage_unsupported" {
 		t.Errorf("%v", err)
+	}
+}
+
+// A backup of a server with a bucket leaves the objects there, and names those
+// that the database knows and the bucket lacks.
+func TestBackupLooksThroughBucket(t *testing.T) {
+	service := startService(t)
+	s := startWithApps(t, func(c *server.Config) { c.Bucket = service.url })
+	data, sum := content(10_000)
+	if status, text := put(t, s, mine+"/1.0.0/"+sum+".zip", sum, bytes.NewReader(data)); status != http.StatusCreated {
+		t.Fatal(status, text)
+	}
+	lost := mine + "/1.1.0/" + sum + ".zip"
+	if err := s.Store().AddObject(t.Context(), store.Object{Name: lost, SHA256: sum, Size: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	report, err := server.Backup(t.Context(), server.Source{DataDir: s.DataDir, Bucket: service.url}, &file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Bucket != 1 || len(report.Missing) != 1 || report.Missing[0] != lost {
+		t.Errorf("%+v", report)
+	}
+	if _, err := server.Restore(t.Context(), &file, filepath.Join(t.TempDir(), "restored"), ""); err != nil {
+		t.Error(err)
+	}
+	service.refuses.Store(true)
+	if _, err := server.Backup(t.Context(), server.Source{DataDir: s.DataDir, Bucket: service.url}, &file); err == nil {
+		t.Error("a bucket that cannot be reached is no failure")
 	}
 }

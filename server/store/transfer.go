@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -162,25 +161,17 @@ func columnsOf(ctx context.Context, t pgx.Tx, table string) ([]column, error) {
 
 // copyTable copies one table, reads it back and compares.
 func copyTable(ctx context.Context, source *sql.DB, t pgx.Tx, table string) (int64, error) {
-	columns, err := columnsOf(ctx, t, table)
+	columns, list, err := columnList(ctx, t, table)
 	if err != nil {
 		return 0, err
 	}
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
-	list := strings.Join(names, ", ")
 	rows, err := source.QueryContext(ctx, `SELECT `+list+` FROM `+table)
 	if err != nil {
 		return 0, err
 	}
 	defer rows.Close()
-	in := &tableReader{rows: rows, columns: columns, values: make([]any, len(columns)), into: make([]any, len(columns))}
-	for i := range in.values {
-		in.into[i] = &in.values[i]
-	}
-	n, err := t.CopyFrom(ctx, pgx.Identifier{table}, names, in)
+	in := newTableReader(rows, columns)
+	n, err := t.CopyFrom(ctx, pgx.Identifier{table}, strings.Split(list, ", "), in)
 	if err != nil {
 		return n, err
 	}
@@ -205,11 +196,19 @@ func copyTable(ctx context.Context, source *sql.DB, t pgx.Tx, table string) (int
 			"table %s does not arrive as it was: %d of %d rows", table, written.rows, in.sum.rows)
 	}
 	for _, c := range columns {
-		if !c.numbers || n == 0 {
+		if !c.numbers {
 			continue
 		}
-		_, err := t.Exec(ctx, `SELECT setval(pg_get_serial_sequence($1, $2), (SELECT MAX(`+c.name+`) FROM `+table+`))`, table, c.name)
+		// Where SQLite was, which may be past the newest row: an id never stands for two things.
+		var last int64
+		err := source.QueryRowContext(ctx, `SELECT seq FROM sqlite_sequence WHERE name = $1`, table).Scan(&last)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
 		if err != nil {
+			return n, err
+		}
+		if _, err := t.Exec(ctx, `SELECT setval(pg_get_serial_sequence($1, $2), $3)`, table, c.name, max(last, 1)); err != nil {
 			return n, err
 		}
 	}
@@ -222,6 +221,14 @@ type tableReader struct {
 	columns      []column
 	values, into []any
 	sum          digest
+}
+
+func newTableReader(rows *sql.Rows, columns []column) *tableReader {
+	r := &tableReader{rows: rows, columns: columns, values: make([]any, len(columns)), into: make([]any, len(columns))}
+	for i := range r.values {
+		r.into[i] = &r.values[i]
+	}
+	return r
 }
 
 // Next implements pgx.CopyFromSource.
@@ -294,18 +301,17 @@ func compareLedgers(ctx context.Context, source *Store, to string, report *Trans
 	if err != nil {
 		return err
 	}
-	roots := make([]string, 0, 2)
-	for _, db := range []*sql.DB{source.db.read, target.db.read} {
-		var root string
-		err := db.QueryRowContext(ctx, `SELECT root FROM ledger_heads ORDER BY size DESC LIMIT 1`).Scan(&root)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fault("verify ledger", err)
-		}
-		roots = append(roots, root)
+	before, err := source.LedgerRoot(ctx)
+	if err != nil {
+		return err
 	}
-	if entries != report.AuditEntries || head != report.AuditHead || len(slices.Compact(roots)) != 1 {
+	after, err := target.LedgerRoot(ctx)
+	if err != nil {
+		return err
+	}
+	if entries != report.AuditEntries || head != report.AuditHead || after != before {
 		return failure.New(failure.Verification, "transfer_differs", "move the database", "the audit is not the same at its new place", "drop the target's tables and report this")
 	}
-	report.LedgerRoot = roots[0]
+	report.LedgerRoot = after
 	return nil
 }
