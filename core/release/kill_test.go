@@ -39,6 +39,7 @@ type victim struct {
 	Public string
 	State  string // folder of the journals
 	Key    string // private PEM; a throw-away
+	Second string // the other key of an app that changes keys, "" for others
 	Plan   release.Plan
 }
 
@@ -73,13 +74,26 @@ func (v victim) pipelineOver(t testing.TB, transport http.RoundTripper) *release
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := keys.ParsePrivate([]byte(v.Key))
-	if err != nil {
-		t.Fatal(err)
+	signers := map[string]crypto.Signer{}
+	for _, pem := range []string{v.Key, v.Second} {
+		if pem == "" {
+			continue
+		}
+		private, err := keys.ParsePrivate([]byte(pem))
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers[keys.KeyID(&private.PublicKey)] = keys.NewSigner(private)
 	}
 	return &release.Pipeline{
 		Journals: journals, Registry: registry, Storage: store,
-		Signer: func(context.Context, string) (crypto.Signer, error) { return keys.NewSigner(private), nil },
+		Signer: func(_ context.Context, keyID string) (crypto.Signer, error) {
+			signer, found := signers[keyID]
+			if !found {
+				return nil, failure.New(failure.NotFound, "key_not_found", "", "there is no such key", "")
+			}
+			return signer, nil
+		},
 	}
 }
 
