@@ -247,7 +247,7 @@ type privateFlags struct {
 
 func (f *privateFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.file, "key", "", "file with the private key (default: "+privateKeyFile+" here, then the app's key in the key store)")
+	fl.StringVar(&f.file, "key", "", "file with the private key (default: "+privateKeyFile+" here or at the project's root, then the app's key in the key store)")
 	fl.StringVar(&f.data, "key-data", "", "the private key itself; other users of this machine may see it, prefer CAPSTAN_PRIVATE_KEY")
 	fl.BoolVar(&f.any, "any-key", false, "do not compare with the public key of the project")
 }
@@ -404,10 +404,10 @@ func (c *Command) encryptFields(s bundle.Sealed, format string, p *project.Proje
 }
 
 // signer finds the private key: --key, --key-data, the Capgo CLI's file in the
-// current folder, then the app's key in the key store. It must belong to the
+// current folder or at the project's root, then the app's key in the key store. It must belong to the
 // public key in the project, or devices would refuse the bundle.
 func (c *Command) signer(ctx context.Context, f privateFlags, p *project.Project, appID string) (crypto.Signer, error) {
-	signer, err := c.findSigner(ctx, f, appID)
+	signer, err := c.findSigner(ctx, f, p, appID)
 	if err != nil || f.any || p == nil || p.PublicKey == "" {
 		return signer, err
 	}
@@ -425,11 +425,19 @@ func (c *Command) signer(ctx context.Context, f privateFlags, p *project.Project
 }
 
 // keyText reads a key that is given as text, as a file, or as the file that the
-// Capgo CLI leaves in the folder; it is nil when there is none of them.
-func keyText(data, file, standard string) ([]byte, error) {
+// Capgo CLI leaves in the folder or at the root of the project p (nil when there
+// is none); it is nil when there is none of them.
+func keyText(data, file, standard string, p *project.Project) ([]byte, error) {
 	if file == "" && data == "" {
-		if _, err := os.Stat(standard); err == nil {
-			file = standard
+		places := []string{standard}
+		if p != nil {
+			places = append(places, filepath.Join(p.Root, standard))
+		}
+		for _, place := range places {
+			if _, err := os.Stat(place); err == nil {
+				file = place
+				break
+			}
 		}
 	}
 	if file != "" {
@@ -438,8 +446,8 @@ func keyText(data, file, standard string) ([]byte, error) {
 	return []byte(data), nil
 }
 
-func (c *Command) findSigner(ctx context.Context, f privateFlags, appID string) (crypto.Signer, error) {
-	text, err := keyText(f.data, f.file, privateKeyFile)
+func (c *Command) findSigner(ctx context.Context, f privateFlags, p *project.Project, appID string) (crypto.Signer, error) {
+	text, err := keyText(f.data, f.file, privateKeyFile, p)
 	if err != nil {
 		return nil, err
 	}
@@ -490,7 +498,7 @@ func (f *publicFlags) add(cmd *cobra.Command) {
 
 // read gives the public key and its PEM; both are nil when there is none.
 func (f *publicFlags) read(ctx context.Context, dir string) (*rsa.PublicKey, []byte, error) {
-	text, err := keyText(f.data, f.file, publicKeyFile)
+	text, err := keyText(f.data, f.file, publicKeyFile, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -49,9 +48,10 @@ func checkV1Reads(p *project.Project) error {
 }
 
 // publicV1 finds the public half of an app's first-scheme key: a file or text
-// that was named (either half will do), .capgo_key.pub here, or the key store.
-func (c *Command) publicV1(ctx context.Context, f privateFlags, appID string) (*rsa.PublicKey, error) {
-	text, err := keyText(f.data, f.file, keys.PublicFileV1)
+// that was named (either half will do), .capgo_key.pub here or at the
+// project's root, or the key store.
+func (c *Command) publicV1(ctx context.Context, f privateFlags, p *project.Project, appID string) (*rsa.PublicKey, error) {
+	text, err := keyText(f.data, f.file, keys.PublicFileV1, p)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (c *Command) encryptV1(ctx context.Context, key privateFlags, p *project.Pr
 		return err
 	}
 	defer in.Close()
-	pub, err := c.publicV1(ctx, key, appID)
+	pub, err := c.publicV1(ctx, key, p, appID)
 	if err != nil {
 		return err
 	}
@@ -148,18 +148,9 @@ func (c *Command) encryptV1(ctx context.Context, key privateFlags, p *project.Pr
 
 // privateV1 finds the private half for opening a bundle of the first scheme.
 func (c *Command) privateV1(ctx context.Context, f publicFlags, p *project.Project) (crypto.Decrypter, error) {
-	text := []byte(f.data)
-	file := f.file
-	if file == "" && f.data == "" {
-		if _, err := os.Stat(keys.PrivateFileV1); err == nil {
-			file = keys.PrivateFileV1
-		}
-	}
-	if file != "" {
-		var err error
-		if text, err = readKeyFile(file); err != nil {
-			return nil, err
-		}
+	text, err := keyText(f.data, f.file, keys.PrivateFileV1, p)
+	if err != nil {
+		return nil, err
 	}
 	if len(text) > 0 {
 		defer clear(text)
@@ -229,7 +220,7 @@ func (c *Command) firstScheme(ctx context.Context, f *releaseFlags, w *workspace
 	if appID == "" && w.Project != nil {
 		appID = w.Project.AppID
 	}
-	pub, err := c.publicV1(ctx, privateFlags{}, appID)
+	pub, err := c.publicV1(ctx, privateFlags{}, w.Project, appID)
 	f.request.FirstScheme = pub
 	return err
 }

@@ -215,3 +215,29 @@ func TestFirstSchemeKeyFromTheRing(t *testing.T) {
 	sameFiles(t, "a.zip", got["filename"].(string))
 	wantKey(t, 6, "checksum_mismatch", "bundle", "decrypt", "a.zip_encrypted.zip", sealed["ivSessionKey"].(string), "--format", "v1", "--checksum", "00000000")
 }
+
+// TestKeyFilesOfTheRoot works in a folder below the project's root: the files
+// that the Capgo CLI left at the root are found, in both schemes.
+func TestKeyFilesOfTheRoot(t *testing.T) {
+	dir := keyHome(t)
+	oldProject(t, dir, "6.1.18")
+	mustKey(t, "bundle", "zip", "com.example.app", "--path", "www", "--bundle", "1.2.3", "--name", "below.zip")
+	current, err := keys.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeTestFile(t, filepath.Join(dir, keys.PrivateFile), string(keys.EncodePrivate(current)))
+	if err := os.Rename("below.zip", filepath.Join("www", "below.zip")); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Join(dir, "www"))
+
+	first := mustKey(t, "bundle", "encrypt", "below.zip", "--format", "v1")
+	opened := mustKey(t, "bundle", "decrypt", "below.zip_encrypted.zip", first["ivSessionKey"].(string), "--format", "v1")
+	sameFiles(t, "below.zip", opened["filename"].(string))
+
+	second := mustKey(t, "bundle", "encrypt", "below.zip")
+	if second["keyId"] != keys.KeyID(&current.PublicKey) {
+		t.Errorf("encrypted with %v, the root has %s", second["keyId"], keys.KeyID(&current.PublicKey))
+	}
+}
