@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"capstan/core/project"
 	"capstan/examples"
 )
 
@@ -191,6 +194,54 @@ func TestDoctor(t *testing.T) {
 	status, out, errOut = runIn(t, "doctor", "--project", t.TempDir(), "--json")
 	if status != 1 || !strings.Contains(out, "project_not_found") || !strings.Contains(errOut, "doctor_blocked") {
 		t.Errorf("outside a project: status %d, %s, %s", status, out, errOut)
+	}
+}
+
+// TestDoctorArtifact compares built apps with the project: one is of this
+// project, one of another, one is no app at all.
+func TestDoctorArtifact(t *testing.T) {
+	dir := sampleApp(t)
+	config, err := os.ReadFile(filepath.Join(dir, "capacitor.config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := t.TempDir()
+	for name, text := range map[string]string{"own.apk": string(config), "other.apk": `{"appId":"com.example.other"}`} {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		w, err := z.Create("assets/capacitor.config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		writeTestFile(t, filepath.Join(built, name), b.String())
+	}
+	writeTestFile(t, filepath.Join(built, "no.apk"), "not an archive")
+	for _, c := range []struct {
+		name, code string
+		level      project.Level
+		status     int
+	}{
+		{"own.apk", "artifact", project.OK, 0},
+		{"other.apk", "artifact_app_id", project.Block, 1},
+		{"no.apk", "artifact_unreadable", project.Block, 1},
+		{"none.apk", "artifact_unreadable", project.Block, 1},
+	} {
+		status, out, _ := runIn(t, "doctor", "--project", dir, "--artifact", filepath.Join(built, c.name), "--json")
+		var r doctorResult
+		decode(t, out, &r)
+		found := false
+		for _, f := range r.Findings {
+			found = found || f.Code == c.code && f.Level == c.level
+		}
+		if status != c.status || !found {
+			t.Errorf("%s: status %d, %s", c.name, status, out)
+		}
 	}
 }
 
