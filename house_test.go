@@ -26,7 +26,9 @@ var onlyBy = []rule{
 	{"modernc.org/sqlite/...", []string{"server/store/..."}},
 	{"github.com/jackc/pgx/...", []string{"server/store/...", "internal/servertest/..."}},
 	{"database/sql/...", []string{"server/store/...", "internal/servertest/..."}},
-	{"gocloud.dev/...", []string{"core/remote/storage/..."}},
+	{"gocloud.dev/...", nil}, // see docs/dependencies.md
+	{"github.com/Azure/...", []string{"core/remote/storage/..."}},
+	{"golang.org/x/oauth2/...", []string{"core/remote/storage/..."}},
 	{"github.com/minio/minio-go/...", []string{"core/remote/storage/...", "scripts/bench-upload"}},
 	{"github.com/aws/...", []string{"core/remote/storage/..."}},
 	{"github.com/pkg/sftp", []string{"core/remote/storage/..."}},

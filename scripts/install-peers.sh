@@ -4,7 +4,7 @@
 #   pebble           an ACME server (MPL-2.0), built with Go into FOLDER
 #   nginx, rclone    from the system's packages, with nginx's WebDAV module
 #   sshd             OpenSSH's SFTP server, from the system's packages
-# and, with --gs, for gs under the build tag gs:
+# and, with --gs, for gs:
 #   fake-gcs-server  Google Cloud Storage in memory (BSD-2-Clause), built with Go into FOLDER
 # and, with --clouds, that one and, for azblob:
 #   azurite          Azure Blob Storage in memory (MIT), with npm into FOLDER/azurite

@@ -82,6 +82,7 @@ func Open(ctx context.Context, c Config) (*Workspace, error) {
 		return nil, err
 	}
 	if c.Target.Storage != "" {
+		c.Target.Credentials.StateDir = filepath.Join(c.StateDir, "uploads")
 		w.Storage, err = c.Target.OpenStorage(ctx)
 	}
 	return w, err

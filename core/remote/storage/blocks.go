@@ -13,7 +13,6 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -21,20 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
-
-// azureBlocks uploads an object of Azure Blob Storage block by block. A block's
-// id carries its number and its content's hash, and blocks that were sent stay
-// with the service for a week until the object is put together of them: those
-// that are there after a kill are not sent again.
-type azureBlocks struct{ client *container.Client }
-
-// takes tells whether the object is put together of blocks. Names that have to
-// be escaped for Azure go the way of the library, which does so.
-func (azureBlocks) takes(key string, size int64) bool {
-	return size > cloudChunk && !strings.ContainsAny(key, "\"#%?\x7f")
-}
 
 // block is one piece on its way.
 type block struct {
@@ -47,9 +33,12 @@ type block struct {
 // maxBlocks is how many an object may have.
 const maxBlocks = 50_000
 
-// send stores the bytes; the object appears with the last request, which is
-// only made when the hash of everything is right.
-func (a azureBlocks) send(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error {
+// pieces uploads an object block by block. A block's id carries its number and
+// its content's hash, and blocks that were sent stay with the service for a week
+// until the object is put together of them: those that are there after a kill
+// are not sent again. The object appears with the last request, which is only
+// made when the hash of everything is right.
+func (a azure) pieces(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error {
 	client := a.client.NewBlockBlobClient(key)
 	have, err := a.have(ctx, client)
 	if err != nil {
@@ -111,17 +100,15 @@ func (a azureBlocks) send(ctx context.Context, key string, src io.ReaderAt, size
 		return context.Cause(group)
 	}
 	_, err = client.CommitBlockList(ctx, ids, &blockblob.CommitBlockListOptions{
-		Metadata:    map[string]*string{cloudSum: &sum},
-		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("application/zip"), BlobCacheControl: to.Ptr(cacheForever)},
-		AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{
-			IfNoneMatch: to.Ptr(azcore.ETagAny), // there must be none
-		}},
+		Metadata:         map[string]*string{cloudSum: &sum},
+		HTTPHeaders:      &blob.HTTPHeaders{BlobContentType: to.Ptr("application/zip"), BlobCacheControl: to.Ptr(cacheForever)},
+		AccessConditions: mustNotExist(),
 	})
 	return err
 }
 
 // have gives the sizes of the blocks that wait for the object, by id.
-func (a azureBlocks) have(ctx context.Context, client *blockblob.Client) (map[string]int64, error) {
+func (a azure) have(ctx context.Context, client *blockblob.Client) (map[string]int64, error) {
 	list, err := client.GetBlockList(ctx, blockblob.BlockListTypeUncommitted, nil)
 	if bloberror.HasCode(err, bloberror.BlobNotFound) {
 		return nil, nil
@@ -158,7 +145,7 @@ func readBlock(src io.ReaderAt, number int, offset, size int64, buffer []byte, t
 // stage sends one block. It is read again for that, from the system's cache, so
 // that memory does not grow with their number; the service refuses it when the
 // source changed in between.
-func (a azureBlocks) stage(ctx context.Context, client *blockblob.Client, src io.ReaderAt, b block) error {
+func (a azure) stage(ctx context.Context, client *blockblob.Client, src io.ReaderAt, b block) error {
 	watched, dog, stop := watch(ctx, stall)
 	defer stop()
 	body := &pulse{section: io.NewSectionReader(src, b.offset, b.size), dog: dog}

@@ -5,6 +5,8 @@ package storage
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"iter"
@@ -12,9 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 
 	"capstan/core/failure"
 	"capstan/core/remote/transport"
@@ -24,22 +23,33 @@ import (
 // Storage. Both take the condition that an object must not exist, and show an
 // object only when it is complete.
 type cloud struct {
-	bucket *blob.Bucket
-	place  string // for people: scheme, bucket and prefix
-	host   string
-	prefix string // "" or ending in a slash
-	public string
-	status func(error) int // HTTP status of the client's error, 0 when there is none
-	// pieces sends large objects so that an upload can be continued; nil where
-	// the service cannot.
-	pieces pieces
+	service  service
+	place    string // for people: scheme, bucket and prefix
+	host     string
+	prefix   string // "" or ending in a slash
+	public   string
+	reserved string // characters that the service does not take in a key
 }
 
-// pieces is an upload that goes on after a kill. progress hears the bytes that
-// the service acknowledged.
-type pieces interface {
-	takes(key string, size int64) bool
-	send(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error
+// service is what the two have in common: the calls on objects by their keys.
+// Errors are the service's own; status tells what they mean.
+type service interface {
+	// whole stores content under key if there is nothing yet. pulse has to be
+	// read for it, so that a transfer that stands still is noticed.
+	whole(ctx context.Context, key string, pulse *pulse, content []byte, sum string) error
+	// pieces stores an object that is larger than cloudChunk in a way that goes
+	// on after a kill, if there is nothing yet. progress hears the bytes that the
+	// service acknowledged.
+	pieces(ctx context.Context, key string, src io.ReaderAt, size int64, sum string, progress func(int64)) error
+	// stat gives size, time and, where it is known, hash of the object.
+	stat(ctx context.Context, key string) (Object, error)
+	// open reads from offset on; a negative length reads to the end.
+	open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+	delete(ctx context.Context, key string) error
+	// list gives the objects with their keys as names.
+	list(ctx context.Context, prefix string) iter.Seq2[Object, error]
+	// status gives the HTTP status behind an error, 0 when there is none.
+	status(err error) int
 }
 
 var (
@@ -66,6 +76,9 @@ func cloudPrefix(u *url.URL) (string, error) {
 	return prefix + "/", CheckName(prefix)
 }
 
+// key is what the service knows the object by.
+func (c *cloud) key(name string) string { return escapeName(c.prefix+name, c.reserved) }
+
 func (c *cloud) String() string { return c.place }
 
 func (c *cloud) PublicURL(name string) string { return publicURL(c.public, name) }
@@ -84,10 +97,10 @@ func (c *cloud) Put(ctx context.Context, name string, src io.ReaderAt, size int6
 	}
 	progress(0)
 	var err error
-	if c.pieces != nil && c.pieces.takes(c.prefix+name, size) {
-		err = c.pieces.send(ctx, c.prefix+name, src, size, sha256Hex, progress)
+	if size > cloudChunk {
+		err = c.service.pieces(ctx, c.key(name), src, size, sha256Hex, progress)
 	} else {
-		err = c.write(ctx, name, src, size, sha256Hex, progress)
+		err = c.whole(ctx, name, src, size, sha256Hex)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -95,8 +108,7 @@ func (c *cloud) Put(ctx context.Context, name string, src io.ReaderAt, size int6
 	case failure.CodeOf(err) == "hash_mismatch":
 		return Object{}, errHash(name)
 	case err != nil:
-		code := gcerrors.Code(err)
-		if status := c.status(err); code == gcerrors.FailedPrecondition || status == http.StatusConflict || status == http.StatusPreconditionFailed {
+		if c.isThere(err) {
 			// Somebody else was faster, or our own answer got lost.
 			if there, err := c.same(ctx, name, size, sha256Hex); err != nil || there {
 				done.Existed = there
@@ -109,41 +121,30 @@ func (c *cloud) Put(ctx context.Context, name string, src io.ReaderAt, size int6
 	return done, nil
 }
 
-// write sends the bytes; the object appears when the last of them is taken. It
-// is Upload and not a Writer, because Azure's Writer can panic when it is
-// closed after a cancelled write.
-func (c *cloud) write(ctx context.Context, name string, src io.ReaderAt, size int64, sum string, progress func(int64)) error {
+// whole sends a small object in one request. Its hash is checked before
+// anything is sent.
+func (c *cloud) whole(ctx context.Context, name string, src io.ReaderAt, size int64, sum string) error {
+	content := make([]byte, size)
+	if err := readPart(src, content, 0, name); err != nil {
+		return err
+	}
+	if digest := sha256.Sum256(content); hex.EncodeToString(digest[:]) != sum {
+		return errHash(name)
+	}
 	watched, dog, stop := watch(ctx, stall)
 	defer stop()
-	body := newUpload(watched, src, size, sum, progress, dog)
-	sending, abandon := context.WithCancel(watched)
-	defer abandon()
-	err := c.bucket.Upload(sending, c.prefix+name, &abandoning{body, abandon}, &blob.WriterOptions{
-		BufferSize: cloudChunk, MaxConcurrency: partWorkers, IfNotExist: true,
-		ContentType: "application/zip", CacheControl: cacheForever, Metadata: map[string]string{cloudSum: sum},
-	})
-	switch {
-	case body.fault(name) != nil:
-		return body.fault(name)
-	case watched.Err() != nil && ctx.Err() == nil:
+	err := c.service.whole(watched, c.key(name), &pulse{section: io.NewSectionReader(bytes.NewReader(content), 0, size), dog: dog}, content, sum)
+	if watched.Err() != nil && ctx.Err() == nil {
 		return errStall(c.host)
 	}
 	return err
 }
 
-// abandoning cancels the upload before it passes on that the source is no good:
-// Google's client would complete the object with what it has.
-type abandoning struct {
-	from    io.Reader
-	abandon func()
-}
-
-func (a *abandoning) Read(p []byte) (int, error) {
-	n, err := a.from.Read(p)
-	if err != nil && err != io.EOF {
-		a.abandon()
-	}
-	return n, err
+// isThere tells whether the service refused a write because there is an object
+// of that name.
+func (c *cloud) isThere(err error) bool {
+	status := c.service.status(err)
+	return status == http.StatusConflict || status == http.StatusPreconditionFailed
 }
 
 func (c *cloud) same(ctx context.Context, name string, size int64, sha256Hex string) (bool, error) {
@@ -173,8 +174,8 @@ func (c *cloud) same(ctx context.Context, name string, size int64, sha256Hex str
 
 // overwrites tries the condition alone.
 func (c *cloud) overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error) {
-	err := c.write(ctx, name, bytes.NewReader(content), int64(len(content)), sha256Hex, nil)
-	if status := c.status(err); gcerrors.Code(err) == gcerrors.FailedPrecondition || status == http.StatusConflict || status == http.StatusPreconditionFailed {
+	err := c.whole(ctx, name, bytes.NewReader(content), int64(len(content)), sha256Hex)
+	if c.isThere(err) {
 		return false, nil
 	}
 	return err == nil, c.translate("try to overwrite the object", name, err)
@@ -184,16 +185,16 @@ func (c *cloud) Stat(ctx context.Context, name string) (Object, error) {
 	if err := CheckName(name); err != nil {
 		return Object{}, err
 	}
-	attributes, err := c.bucket.Attributes(ctx, c.prefix+name)
+	object, err := c.service.stat(ctx, c.key(name))
 	if err != nil {
 		if ctx.Err() != nil {
 			return Object{}, ctx.Err()
 		}
 		return Object{}, c.translate("look at the object", name, err)
 	}
-	object := Object{Name: name, Size: attributes.Size, Changed: attributes.ModTime}
-	if sum := attributes.Metadata[cloudSum]; hexSum.MatchString(sum) {
-		object.SHA256 = sum
+	object.Name = name
+	if !hexSum.MatchString(object.SHA256) {
+		object.SHA256 = ""
 	}
 	return object, nil
 }
@@ -209,13 +210,13 @@ func (c *cloud) Get(ctx context.Context, name string, offset, length int64) (io.
 	if length == 0 {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
-	r, err := c.bucket.NewRangeReader(ctx, c.prefix+name, offset, length, nil)
+	r, err := c.service.open(ctx, c.key(name), offset, length)
 	switch {
 	case err == nil:
 		return r, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case c.status(err) != http.StatusRequestedRangeNotSatisfiable:
+	case c.service.status(err) != http.StatusRequestedRangeNotSatisfiable:
 		return nil, c.translate(op, name, err)
 	}
 	if object, err := c.Stat(ctx, name); err == nil && object.Size == offset {
@@ -228,11 +229,11 @@ func (c *cloud) Delete(ctx context.Context, name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	err := c.bucket.Delete(ctx, c.prefix+name)
+	err := c.service.delete(ctx, c.key(name))
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case gcerrors.Code(err) == gcerrors.NotFound:
+	case c.service.status(err) == http.StatusNotFound:
 		return nil
 	}
 	return c.translate("delete the object", name, err)
@@ -240,17 +241,16 @@ func (c *cloud) Delete(ctx context.Context, name string) error {
 
 func (c *cloud) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		rows := c.bucket.List(&blob.ListOptions{Prefix: c.prefix + prefix})
-		for {
-			row, err := rows.Next(ctx)
-			if errors.Is(err, io.EOF) {
-				return
-			}
+		for object, err := range c.service.list(ctx, c.key(prefix)) {
 			if err != nil {
+				if ctx.Err() != nil {
+					err = ctx.Err()
+				}
 				yield(Object{}, c.translate("list the objects", prefix, err))
 				return
 			}
-			if !yield(Object{Name: strings.TrimPrefix(row.Key, c.prefix), Size: row.Size, Changed: row.ModTime}, nil) {
+			object.Name = strings.TrimPrefix(unescapeName(object.Name), c.prefix)
+			if !yield(object, nil) {
 				return
 			}
 		}
@@ -268,15 +268,15 @@ func (c *cloud) translate(op, name string, err error) error {
 	}
 	var dns *net.DNSError
 	var network net.Error
-	status := c.status(err)
+	status := c.service.status(err)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return failure.Newf(failure.Unavailable, "host_unknown", op, "check the name of the account or host", "the name %s does not resolve", transport.Clean(dns.Name))
 	case status == http.StatusUnauthorized:
 		return failure.Newf(failure.NotAuthorised, "storage_credentials", op, "log in again with the cloud's own tool, or check the key", "%s does not take the credentials", c.host)
-	case status == http.StatusForbidden, gcerrors.Code(err) == gcerrors.PermissionDenied:
+	case status == http.StatusForbidden:
 		return failure.Newf(failure.NotAuthorised, "storage_forbidden", op, "check the credentials and the bucket's policy", "%s refuses it", c.host)
-	case gcerrors.Code(err) == gcerrors.NotFound, status == http.StatusNotFound:
+	case status == http.StatusNotFound:
 		return errNotFound(op, name)
 	case status == http.StatusTooManyRequests, status >= 500:
 		return failure.Newf(failure.Unavailable, "remote_unreachable", op, "the service has a problem: repeat the command in a moment", "%s answers with HTTP %d", c.host, status)

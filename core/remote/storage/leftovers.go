@@ -3,14 +3,10 @@ package storage
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 // Leftover is an upload that was begun and not finished: it takes space, and
@@ -23,8 +19,8 @@ type Leftover struct {
 }
 
 // Cleaner is a Storage that keeps unfinished uploads until somebody drops them.
-// A release that is run again continues those of S3. Azure drops its own after
-// a week, and Google after the same time.
+// A release that is run again continues those of S3, Azure and Google. Azure and
+// Google drop theirs after a week.
 type Cleaner interface {
 	Leftovers(ctx context.Context) ([]Leftover, error)
 	Discard(ctx context.Context, l Leftover) error
@@ -39,18 +35,16 @@ var (
 // Leftovers lists the half-written files of uploads that were killed.
 func (f *file) Leftovers(ctx context.Context) ([]Leftover, error) {
 	var all []Leftover
-	for rows := f.bucket.List(&blob.ListOptions{}); ; {
-		row, err := rows.Next(ctx)
-		if err == io.EOF {
-			return all, nil
+	err := f.walk(ctx, "", func(object Object) bool {
+		if isTemporary(object.Name) {
+			all = append(all, Leftover{Name: object.Name, Size: object.Size, Started: object.Changed})
 		}
-		if err != nil {
-			return nil, f.translate(ctx, "list unfinished uploads", "", err)
-		}
-		if isTemporary(row.Key) {
-			all = append(all, Leftover{Name: row.Key, Size: row.Size, Started: row.ModTime})
-		}
+		return true
+	})
+	if err != nil {
+		return nil, f.translate(ctx, "list unfinished uploads", "", err)
 	}
+	return all, nil
 }
 
 // Discard removes a half-written file, and nothing else.
@@ -58,11 +52,7 @@ func (f *file) Discard(ctx context.Context, l Leftover) error {
 	if !isTemporary(l.Name) || CheckName(l.Name) != nil {
 		return errNotFound("drop the unfinished upload", l.Name)
 	}
-	err := os.Remove(f.path(l.Name))
-	if errors.Is(err, fs.ErrNotExist) || err == nil {
-		return nil
-	}
-	return f.translate(ctx, "drop the unfinished upload", l.Name, err)
+	return f.Delete(ctx, l.Name)
 }
 
 // Leftovers lists the half-written files of uploads that were killed.

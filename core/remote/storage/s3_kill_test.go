@@ -19,8 +19,8 @@ import (
 )
 
 // uploadTo and uploadFile are set in the child process that uploads until it is
-// killed: the URL of the storage and the file.
-const uploadTo, uploadFile = "TEST_UPLOAD_TO", "TEST_UPLOAD_FILE"
+// killed: the URL of the storage, the file, and the folder that remembers.
+const uploadTo, uploadFile, uploadState = "TEST_UPLOAD_TO", "TEST_UPLOAD_FILE", "TEST_UPLOAD_STATE"
 
 func init() {
 	if rawURL := os.Getenv(uploadTo); rawURL != "" {
@@ -39,13 +39,20 @@ func uploadUntilKilled(rawURL, path string) error {
 	if err != nil {
 		return err
 	}
-	s, err := storage.Open(context.Background(), rawURL, "", s3Credentials)
+	s, err := storage.Open(context.Background(), rawURL, "", remembering(os.Getenv(uploadState)))
 	if err != nil {
 		return err
 	}
 	sum := storagetest.Sum(content)
 	_, err = s.Put(context.Background(), sum+".zip", bytes.NewReader(content), int64(len(content)), sum, func(done int64) { fmt.Println(done) })
 	return err
+}
+
+// remembering are the credentials of the test with a folder for unfinished uploads.
+func remembering(dir string) storage.Credentials {
+	c := s3Credentials
+	c.StateDir = dir
+	return c
 }
 
 // TestS3Killed: an upload that is killed with SIGKILL is continued, and what is
@@ -77,11 +84,11 @@ func killUploads(t *testing.T, place func(*testing.T) string, take func() map[st
 	}
 	for _, percent := range percentages {
 		t.Run(strconv.Itoa(percent), func(t *testing.T) {
-			rawURL := place(t)
+			rawURL, state := place(t), filepath.Join(t.TempDir(), "uploads")
 			take()
 			child := exec.Command(self)
 			child.Stderr = os.Stderr
-			child.Env = append(os.Environ(), uploadTo+"="+rawURL, uploadFile+"="+path)
+			child.Env = append(os.Environ(), uploadTo+"="+rawURL, uploadFile+"="+path, uploadState+"="+state)
 			out, err := child.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -100,7 +107,7 @@ func killUploads(t *testing.T, place func(*testing.T) string, take func() map[st
 			_ = child.Wait()
 			first := take()
 
-			s := open(t, rawURL, "", s3Credentials)
+			s := open(t, rawURL, "", remembering(state))
 			sum := storagetest.Sum(content)
 			if object, err := s.Put(t.Context(), sum+".zip", bytes.NewReader(content), int64(len(content)), sum, nil); err != nil || object.Existed {
 				t.Fatalf("%+v, %v", object, err)

@@ -10,7 +10,7 @@
 //	https+put://host/folder             whatever stores a PUT
 //	sftp://user@host/folder             a folder on an SSH server
 //	exec:///path/commands.toml          programs such as rclone
-//	gs://bucket/prefix                  Google Cloud Storage, with the build tag gs
+//	gs://bucket/prefix                  Google Cloud Storage, without the build tag lean
 //	azblob://container/prefix           Azure Blob Storage, without the build tag lean
 //
 // Objects are immutable: putting the same content under a name again succeeds
@@ -90,6 +90,10 @@ type Credentials struct {
 	Headers map[string]string
 	// HTTP does the calls; nil for a client with sensible limits.
 	HTTP *http.Client
+	// StateDir is a folder of this user's for uploads that may be continued after
+	// a kill, made when it is needed; "" where they need not be. Only gs keeps its
+	// state on this side: the other services know themselves what they have.
+	StateDir string
 	// AllowHTTP permits plain http to a host that is not this machine.
 	AllowHTTP bool
 	// Pause waits between attempts; nil sleeps.
@@ -115,7 +119,7 @@ func Open(ctx context.Context, rawURL, publicBase string, credentials Credential
 	}
 	open, known := drivers[u.Scheme]
 	if !known && (u.Scheme == "gs" || u.Scheme == "azblob") {
-		return nil, failure.Newf(failure.Usage, "storage_not_built", op, "use a build with the tag gs for gs, and without the tag lean for azblob", "this build has no driver for %q", u.Scheme)
+		return nil, failure.Newf(failure.Usage, "storage_not_built", op, "use a build without the tag lean", "this build has no driver for %q", u.Scheme)
 	}
 	if !known {
 		return nil, failure.Newf(failure.Usage, "storage_unknown", op, "known are "+strings.Join(Schemes(), ", "), "no driver for %q", u.Scheme)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,6 +77,134 @@ func TestFileLeavesNothing(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestFileReadsOldFolders: objects in the form that all versions write are found
+// under their names, and files of others are passed over.
+func TestFileReadsOldFolders(t *testing.T) {
+	dir := t.TempDir()
+	for stored, content := range map[string]string{
+		"app/1.0.0/a.zip":                      "plain",
+		"app/1.0.0/__0x5f___0x41__.zip":        "looks escaped",
+		"app/1.0.0/a.zip.18b1f0c2d3e4f5a6.tmp": "half-written",
+	} {
+		path := filepath.Join(dir, filepath.FromSlash(stored))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, "file://"+filepath.ToSlash(dir), "", storage.Credentials{})
+	for name, want := range map[string]string{"app/1.0.0/a.zip": "plain", "app/1.0.0/__0x41__.zip": "looks escaped"} {
+		object, err := s.Put(t.Context(), name, strings.NewReader(want), int64(len(want)), storagetest.Sum([]byte(want)), nil)
+		if err != nil || !object.Existed {
+			t.Errorf("%s: %+v, %v", name, object, err)
+		}
+	}
+	names := map[string]bool{}
+	for object, err := range s.List(t.Context(), "app/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[object.Name] = true
+	}
+	if len(names) != 2 || !names["app/1.0.0/__0x41__.zip"] {
+		t.Errorf("the folder lists %v", names)
+	}
+	left, err := s.(storage.Cleaner).Leftovers(t.Context())
+	if err != nil || len(left) != 1 || left[0].Name != "app/1.0.0/a.zip.18b1f0c2d3e4f5a6.tmp" {
+		t.Errorf("left over are %v, %v", left, err)
+	}
+}
+
+// TestFileModes: what is published can be read by the web server's user, as the
+// umask allows.
+func TestFileModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes are a matter of Unix")
+	}
+	dir := filepath.Join(t.TempDir(), "not", "yet")
+	s := open(t, "file://"+dir, "", storage.Credentials{})
+	if _, err := s.Put(t.Context(), "a/b.zip", strings.NewReader("x"), 1, storagetest.Sum([]byte("x")), nil); err != nil {
+		t.Fatal(err)
+	}
+	probe := filepath.Join(t.TempDir(), "probe")
+	if err := os.WriteFile(probe, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.Stat(probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.Stat(filepath.Join(dir, "a", "b.zip"))
+	if err != nil || got.Mode() != want.Mode() {
+		t.Errorf("the object has mode %v, any other file %v, %v", got.Mode(), want.Mode(), err)
+	}
+}
+
+// TestFileStaysInside: a link that leads out of the folder is not followed,
+// neither to read nor to write nor to delete.
+func TestFileStaysInside(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	secret := filepath.Join(outside, "secret.zip")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "app")); err != nil {
+		t.Skipf("no links here: %v", err)
+	}
+	s := open(t, "file://"+filepath.ToSlash(dir), "", storage.Credentials{})
+	if _, err := s.Get(t.Context(), "app/secret.zip", 0, -1); err == nil {
+		t.Error("a file outside is read")
+	}
+	if _, err := s.Put(t.Context(), "app/new.zip", strings.NewReader("x"), 1, storagetest.Sum([]byte("x")), nil); err == nil {
+		t.Error("a file outside is written")
+	}
+	if err := s.Delete(t.Context(), "app/secret.zip"); err == nil {
+		t.Error("a file outside is deleted")
+	}
+	for object, err := range s.List(t.Context(), "") {
+		t.Errorf("a file outside is listed: %v, %v", object, err)
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) != 1 {
+		t.Errorf("outside is %v, %v", left, err)
+	}
+}
+
+// TestFileManyPublishers: of several processes that store other contents under
+// one name, one wins and nobody overwrites it.
+func TestFileManyPublishers(t *testing.T) {
+	dir := t.TempDir()
+	for round := range 20 {
+		name := fmt.Sprintf("app/%d.zip", round)
+		errs, contents := make([]error, 4), make([][]byte, 4)
+		var group sync.WaitGroup
+		for i := range errs {
+			contents[i] = storagetest.Bytes(50_000, byte(i))
+			s := open(t, "file://"+filepath.ToSlash(dir), "", storage.Credentials{})
+			group.Go(func() {
+				_, errs[i] = s.Put(t.Context(), name, strings.NewReader(string(contents[i])), 50_000, storagetest.Sum(contents[i]), nil)
+			})
+		}
+		group.Wait()
+		won := 0
+		for i, err := range errs {
+			switch {
+			case err == nil:
+				won++
+				if got, _ := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); string(got) != string(contents[i]) {
+					t.Errorf("%s was stored and is not there", name)
+				}
+			case failure.CodeOf(err) != "object_exists":
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d publishers stored %s", won, name)
+		}
+	}
 }
 
 func TestFileReadOnlyFolder(t *testing.T) {

@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -527,4 +530,11 @@ func testTexts(t *testing.T, target Target) {
 	if err != nil && target.Secret != "" && strings.Contains(err.Error()+failure.HintOf(err), target.Secret) {
 		t.Errorf("an error shows the secret: %v", err)
 	}
+}
+
+// CRC32C is the CRC-32C of b as Google writes it: base64 of its four bytes, the
+// highest first.
+func CRC32C(b []byte) string {
+	sum := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
 }
