@@ -40,7 +40,7 @@ type authority struct {
 	command    *exec.Cmd
 }
 
-func startAuthority(t *testing.T, tlsPort, httpPort int) *authority {
+func startAuthority(t *testing.T, tlsPort, httpPort int, validity time.Duration) *authority {
 	t.Helper()
 	program := peers.Program(t, "pebble", "scripts/install-peers.sh builds it")
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func startAuthority(t *testing.T, tlsPort, httpPort int) *authority {
 	directory, management := freeAddress(t), freeAddress(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": directory, "managementListenAddress": management, "certificate": cert, "privateKey": key, "tlsPort": tlsPort, "httpPort": httpPort,
-		"profiles": map[string]any{"default": map[string]any{"description": "test", "validityPeriod": 7776000}},
+		"profiles": map[string]any{"default": map[string]any{"description": "test", "validityPeriod": int(validity.Seconds())}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestACME(t *testing.T) {
 				challenges = freeAddress(t)
 				tlsPort, httpPort = 1, port(challenges) // nobody is at port 1
 			}
-			a := startAuthority(t, tlsPort, httpPort)
+			a := startAuthority(t, tlsPort, httpPort, 90*24*time.Hour)
 			config := func(c *server.Config) {
 				c.Listen, c.DataDir, c.Metrics, c.Log = listen, dir, "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), nil))
 				c.ACME = server.ACME{Domains: []string{acmeDomain}, Directory: a.directory, Roots: a.ownRoots, HTTP: challenges, Email: "ops@example.test"}
@@ -264,6 +264,40 @@ func TestACME(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A certificate that lives seconds is renewed while it is shown: no handshake
+// fails meanwhile, and another certificate comes before the first one ends.
+func TestACMERenewal(t *testing.T) {
+	t.Parallel()
+	listen := freeAddress(t)
+	a := startAuthority(t, port(listen), 1, 15*time.Second)
+	s := servertest.Start(t, func(c *server.Config) {
+		c.Listen, c.Metrics, c.Log = listen, "127.0.0.1:0", slog.New(slog.NewTextHandler(t.Output(), nil))
+		c.ACME = server.ACME{Domains: []string{acmeDomain}, Directory: a.directory, Roots: a.ownRoots}
+	})
+	roots := a.roots(t)
+	first := eventuallyShows(t, s, roots)
+	if life := first.NotAfter.Sub(first.NotBefore); life > 20*time.Second {
+		t.Fatalf("the authority gives certificates for %s", life)
+	}
+	seen := map[string]bool{first.SerialNumber.String(): true}
+	handshakes := 0
+	for deadline := time.Now().Add(time.Minute); len(seen) < 2; time.Sleep(100 * time.Millisecond) {
+		leaf, status, err := shows(t.Context(), listen, acmeDomain, roots) // which checks the time, too
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("after %d handshakes and %d certificates: %d %v", handshakes, len(seen), status, err)
+		}
+		handshakes++
+		seen[leaf.SerialNumber.String()] = true
+		if time.Now().After(deadline) {
+			t.Fatalf("%d certificates in a minute", len(seen))
+		}
+	}
+	if got := scrape(t, s)["capstan_certificate_expiry_timestamp_seconds"]; int64(got) <= first.NotAfter.Unix() {
+		t.Errorf("the metric says that the certificate ends at %v, as the first one", got)
+	}
+	t.Logf("count: %d certificates in %d handshakes, none failed", len(seen), handshakes)
 }
 
 func TestACMERefusals(t *testing.T) {

@@ -28,8 +28,9 @@ type metrics struct {
 }
 
 // newMetrics describes the metrics. expires is the end of the certificate that
-// was shown last, in seconds since 1970, or 0.
-func newMetrics(s *store.Store, l *limiter, expires func() int64) *metrics {
+// was shown last, in seconds since 1970, or 0; refused tells whether the files of
+// the next one cannot be shown.
+func newMetrics(s *store.Store, l *limiter, expires func() int64, refused func() bool) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_http_requests_total", Help: "Requests by part of the server and status."}, []string{"part", "status"}),
@@ -43,6 +44,12 @@ func newMetrics(s *store.Store, l *limiter, expires func() int64) *metrics {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_polls_dropped_total", Help: "Update checks that were answered and not recorded."}, func() float64 { return float64(s.Dropped()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_devices", Help: "Devices that the server remembers, of all apps."}, func() float64 { return float64(s.KnownDevices()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_certificate_expiry_timestamp_seconds", Help: "End of the TLS certificate that was shown last; 0 without TLS."}, func() float64 { return float64(expires()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_certificate_refused", Help: "1 while the certificate files cannot be shown and an older pair is. Alarm on it."}, func() float64 {
+			if refused() {
+				return 1
+			}
+			return 0
+		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_limited_total", Help: "Requests over a bound of their address."}, func() float64 { return float64(l.hits.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_crowded_total", Help: "Device requests of apps over their share, in seconds that brought more than the server can do."}, func() float64 { return float64(l.shares.shed.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_connections_refused_total", Help: "Connections over the bound of their address."}, func() float64 { return float64(l.refused.Load()) }),

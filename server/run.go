@@ -149,11 +149,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	server.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 100}
 	listener := net.Listener(newConnections(s.listener, maxConns, s.limits.rates.Connections, &s.limits.refused))
-	var err error
-	if server.TLSConfig, err = s.tlsConfig(); err != nil {
-		return err
-	}
-	if server.TLSConfig != nil {
+	if server.TLSConfig = s.tlsConfig(); server.TLSConfig != nil {
 		listener = tls.NewListener(listener, server.TLSConfig)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -162,6 +158,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer others.Wait()
 	others.Go(func() { s.store.Maintain(background) })
 	others.Go(func() { s.store.Schedule(background) })
+	if s.files != nil {
+		others.Go(func() { s.files.watch(background, s.log) })
+	}
 	if s.aside.metrics != nil {
 		defer s.metrics.serve(s.aside.metrics)()
 	}
@@ -183,7 +182,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.stopping.Store(true)
 	drain, cancel := context.WithTimeout(background, drainTime)
 	defer cancel()
-	err = server.Shutdown(drain)
+	err := server.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("requests were cut off after the drain time", "after", drainTime)
 		err = server.Close()
@@ -194,22 +193,18 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // tlsConfig is nil for a server that speaks plain HTTP.
-func (s *Server) tlsConfig() (*tls.Config, error) {
+func (s *Server) tlsConfig() *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	switch {
 	case s.issuer != nil:
 		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
 		c.GetCertificate = shown{s.issuer.GetCertificate, &s.expires}.certificate
-	case s.config.Certificate != "":
-		certificates, err := loadCertificates(s.config.Certificate, s.config.CertificateKey)
-		if err != nil {
-			return nil, err
-		}
-		c.GetCertificate = shown{certificates.get, &s.expires}.certificate
+	case s.files != nil:
+		c.GetCertificate = shown{s.files.get, &s.expires}.certificate
 	default:
-		return nil, nil
+		return nil
 	}
-	return c, nil
+	return c
 }
 
 func (s *Server) noteCertificate(domain string, err error) {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -255,4 +256,131 @@ func (l *lockedBuilder) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// writePair writes a new certificate for 127.0.0.1 and its key over the files
+// that are there, and gives the number of the certificate.
+func writePair(t *testing.T, dir string, until time.Time) (cert, key []byte, serial *big.Int) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if serial, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
+		if text != nil && dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return cert, key, serial
+}
+
+// A renewed certificate is shown without a restart. Files that are no pair, or
+// an end that is past, leave the old one in place, which log and metric say.
+func TestCertificateReload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var log lockedBuilder
+	_, _, first := writePair(t, dir, time.Now().Add(time.Hour))
+	s := servertest.Start(t, func(c *server.Config) {
+		c.Certificate, c.CertificateKey, c.Metrics = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), "127.0.0.1:0"
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	kept, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // the certificate is compared below
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	lines := bufio.NewReader(kept)
+	speaks := func() {
+		t.Helper()
+		if _, err := io.WriteString(kept, "HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := http.ReadResponse(lines, &http.Request{Method: "HEAD"}); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("a connection from before: %v %v", answer, err)
+		}
+	}
+	speaks()
+	shows := func() *big.Int {
+		t.Helper()
+		conn, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber
+	}
+	replace := func(cert, key []byte) {
+		t.Helper()
+		for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
+			if text == nil {
+				continue
+			}
+			next := filepath.Join(dir, name+".new")
+			if err := os.WriteFile(next, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(next, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	current := first
+	refuses := func(what string, cert, key []byte) {
+		t.Helper()
+		before := strings.Count(log.String(), "are not taken")
+		replace(cert, key)
+		waitFor(t, what+": the log says nothing", func() bool { return strings.Count(log.String(), "are not taken") > before })
+		if got := shows(); got.Cmp(current) != 0 {
+			t.Errorf("%s: another certificate is shown", what)
+		}
+		if v := scrape(t, s)["capstan_certificate_refused"]; v != 1 {
+			t.Errorf("%s: the metric says %v", what, v)
+		}
+	}
+	takes := func(what string, cert, key []byte, serial *big.Int) {
+		t.Helper()
+		replace(cert, key)
+		waitFor(t, what+" is not shown", func() bool { return shows().Cmp(serial) == 0 })
+		current = serial
+		waitFor(t, what+": the metric does not calm down", func() bool { return scrape(t, s)["capstan_certificate_refused"] == 0 })
+	}
+	if shows().Cmp(first) != 0 {
+		t.Fatal("not the first certificate")
+	}
+	cert, key, serial := writePair(t, "", time.Now().Add(2*time.Hour))
+	takes("a renewed certificate", cert, key, serial)
+	cert, key, serial = writePair(t, "", time.Now().Add(3*time.Hour))
+	refuses("a certificate without its key", cert, nil)
+	takes("the key that came later", nil, key, serial)
+	refuses("half a certificate", cert[:len(cert)/2], nil)
+	refuses("an empty file", []byte{}, nil)
+	cert, key, _ = writePair(t, "", time.Now().Add(-time.Hour))
+	refuses("a certificate that has ended", cert, key)
+	if err := os.Remove(filepath.Join(dir, "key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	refuses("no key at all", []byte("x"), nil)
+	cert, key, serial = writePair(t, "", time.Now().Add(4*time.Hour))
+	takes("the last one", cert, key, serial)
+	if strings.Contains(log.String(), "PRIVATE KEY") {
+		t.Error("the log holds the key")
+	}
+	speaks() // a connection from before lives on
 }

@@ -79,7 +79,8 @@ type Server struct {
 	api      *management.API
 	listener net.Listener
 	metrics  *metrics
-	issuer   *issuer // nil without ACME
+	issuer   *issuer       // nil without ACME
+	files    *certificates // nil without certificate files
 	aside    asides
 	expires  atomic.Int64 // end of the certificate shown last, seconds since 1970
 	limits   *limiter
@@ -168,13 +169,18 @@ func (s *Server) assemble() (err error) {
 	if s.aside.metrics, err = listenMetrics(c.Metrics); err != nil {
 		return err
 	}
+	if c.Certificate != "" && len(c.ACME.Domains) == 0 {
+		if s.files, err = loadCertificates(c.Certificate, c.CertificateKey); err != nil {
+			return err
+		}
+	}
 	if len(c.ACME.Domains) > 0 {
 		if err := s.assembleACME(); err != nil {
 			return err
 		}
 	}
 	s.public = s.publicURL()
-	s.metrics = newMetrics(s.store, s.limits, s.expires.Load)
+	s.metrics = newMetrics(s.store, s.limits, s.expires.Load, s.certificateRefused)
 	s.devices = plugin.New(plugin.Config{
 		Apps: s.store, Devices: devices{s.store, s.metrics}, ObjectURL: s.objectURL, Log: c.Log, Crowded: s.limits.shares.over,
 		Alarm: func(appID string, v *decide.Verdict) {
@@ -198,6 +204,10 @@ func (s *Server) assemble() (err error) {
 	})
 	return s.firstToken(ctx)
 }
+
+// certificateRefused reports whether the certificate files hold something that
+// cannot be shown.
+func (s *Server) certificateRefused() bool { return s.files != nil && s.files.refused.Load() }
 
 func (s *Server) assembleACME() (err error) {
 	c := s.config
@@ -230,7 +240,7 @@ func (s *Server) publicURL() string {
 		return ""
 	}
 	scheme := "http"
-	if s.config.Certificate != "" || s.issuer != nil {
+	if s.files != nil || s.issuer != nil {
 		scheme = "https"
 	}
 	host, port, _ := net.SplitHostPort(s.listener.Addr().String())
