@@ -58,7 +58,7 @@ that something blocks; warnings alone give 0.`,
 	flags.StringVar(&f.bundleURL, "bundle-url", "", "look whether a bundle can be downloaded there")
 	flags.BoolVar(&f.storage, "storage", false, "try the storage with a small object, and look for unfinished uploads; with --fix those older than a day are dropped")
 	flags.StringArrayVar(&f.artifacts, "artifact", nil, "compare with the config inside a built .apk, .aab or .ipa; may be given more than once")
-	flags.BoolVar(&f.online, "online", false, "ask the update server which keys devices carry")
+	flags.BoolVar(&f.online, "online", false, "ask the update server which keys devices carry, and compare the clocks")
 	return cmd
 }
 
@@ -128,7 +128,7 @@ func (c *Command) examine(ctx context.Context, f *doctorFlags) (doctorResult, er
 		result.AppID, result.Root = p.AppID, p.Root
 		checks := []project.Check{project.ChannelCheck(f.channel)}
 		if f.online {
-			checks = append(checks, c.fleetCheck(f))
+			checks = append(checks, c.serverCheck(f))
 		}
 		result.Findings = project.Doctor(ctx, p, checks...)
 	}
@@ -148,8 +148,9 @@ func (c *Command) examine(ctx context.Context, f *doctorFlags) (doctorResult, er
 	return result, ctx.Err()
 }
 
-// fleetCheck asks the profile's server which keys the app's devices carry.
-func (c *Command) fleetCheck(f *doctorFlags) project.Check {
+// serverCheck asks the profile's server which keys the app's devices carry, and
+// compares the clocks on the way.
+func (c *Command) serverCheck(f *doctorFlags) project.Check {
 	return func(ctx context.Context, p *project.Project) []project.Finding {
 		unknown := func(err error) []project.Finding {
 			return []project.Finding{{Code: "fleet_unknown", Level: project.Warn, Text: "the devices' keys are unknown: " + err.Error(), Hint: failure.HintOf(err)}}
@@ -163,10 +164,14 @@ func (c *Command) fleetCheck(f *doctorFlags) project.Check {
 			return unknown(err)
 		}
 		summary, err := client.Summary(ctx, p.AppID)
-		if err != nil {
-			return unknown(err)
+		var found []project.Finding
+		if wrong, is := failure.Find(client.CheckClock()); is {
+			found = append(found, project.Finding{Code: wrong.Code, Level: project.Warn, Text: wrong.Err.Error(), Hint: wrong.Hint})
 		}
-		return project.FleetKeyCheck(summary.Fleet["key_id"])(ctx, p)
+		if err != nil {
+			return append(found, unknown(err)...)
+		}
+		return append(found, project.FleetKeyCheck(summary.Fleet["key_id"])(ctx, p)...)
 	}
 }
 

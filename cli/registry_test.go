@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"capstan/core/capgo"
 	"capstan/core/keys"
@@ -117,6 +121,41 @@ func (c *commands) poll(id, running string) string {
 		c.t.Fatal(err)
 	}
 	return string(answer)
+}
+
+// TestClocksAreCompared: doctor and the commands that plan for a time notice a
+// clock that differs from the server's.
+func TestClocksAreCompared(t *testing.T) {
+	c := newCommands(t)
+	target, err := url.Parse(c.server.BaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Set("Date", time.Now().Add(-7*time.Minute).UTC().Format(http.TimeFormat))
+			return nil
+		},
+	})
+	defer front.Close()
+	c.ok("app", "add")
+	c.bundle("1.0.0")
+	c.ok("channel", "create", "production")
+	schedule := []string{"channel", "schedule", "production", "--bundle", "1.0.0", "--at", "2036-03-01T09:00", "--confirm", "production"}
+	if status, out, errs := c.run("", schedule...); status != 0 || strings.Contains(errs, "clock") {
+		t.Errorf("with the same clock: %d, %s%s", status, out, errs)
+	}
+	if _, out, _ := c.run("", "doctor", "--online"); strings.Contains(out, "clock") {
+		t.Errorf("with the same clock doctor says %s", out)
+	}
+	t.Setenv("CAPSTAN_SERVER", front.URL)
+	if status, out, errs := c.run("", schedule...); status != 0 || !strings.Contains(errs, "7m ahead of that of") {
+		t.Errorf("with another clock: %d, %s%s", status, out, errs)
+	}
+	if _, out, _ := c.run("", "doctor", "--online"); !strings.Contains(out, "warn   this machine's clock is 7m ahead of that of 127.0.0.1") {
+		t.Errorf("doctor does not notice the clock: %s", out)
+	}
 }
 
 func TestAppCommands(t *testing.T) {

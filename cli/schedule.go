@@ -77,6 +77,9 @@ Without flags it shows what is planned.`,
 				if err := client.SetPlan(ctx, plan); err != nil {
 					return err
 				}
+				if wrong := client.CheckClock(); wrong != nil && plan.At != nil {
+					c.Notef("%s: the plan begins by the server's clock", oneLine(wrong.Error()))
+				}
 			} else if at != "" || len(ramp) > 0 {
 				return failure.New(failure.Usage, "missing_bundle", "", "no bundle was given", "add --bundle")
 			}

@@ -96,6 +96,7 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	}
 	outcome.Server = about.Server
 	r.checkUpdateURL(about)
+	r.checkClock()
 	if err := r.planDelta(ctx, about, outcome); err != nil {
 		return err
 	}
@@ -145,6 +146,18 @@ func (r *run) checkUpdateURL(about capgo.About) {
 	r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: bundle.LevelWarn, Code: "update_url_differs",
 		Text: fmt.Sprintf("the app asks %s for updates, this server answers at %s/updates", asks, about.PublicURL),
 		Hint: "set plugins.CapacitorUpdater.updateUrl, or make sure that the address leads here"})
+}
+
+// checkClock notices a clock that differs from the server's. A release does not
+// depend on it; what is planned with one and read with the other does.
+func (r *run) checkClock() {
+	server, ok := r.Registry.(interface{ CheckClock() error })
+	if !ok {
+		return
+	}
+	if f, found := failure.Find(server.CheckClock()); found {
+		r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: bundle.LevelWarn, Code: f.Code, Text: f.Err.Error(), Hint: f.Hint})
+	}
 }
 
 // checkKey puts the plan's key on record where that was asked for, and holds the

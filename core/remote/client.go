@@ -64,7 +64,7 @@ func New(config Config) (*Client, error) {
 	}
 	token := config.Token
 	return &Client{caller: transport.Caller{
-		Base: base, HTTP: config.HTTP, Token: token, Pause: config.Pause,
+		Base: base, HTTP: config.HTTP, Token: token, Pause: config.Pause, Clock: new(transport.Clock),
 		Authorise: func(r *http.Request) {
 			// The one header that every route of every version of the API reads.
 			if !token.Empty() {
@@ -79,6 +79,27 @@ func (c *Client) BaseURL() string { return c.caller.Base.String() }
 
 // String names the server, for people.
 func (c *Client) String() string { return c.BaseURL() }
+
+// tolerated is how far this machine's clock may be from the server's. Tokens
+// expire, plans begin and certificates end to the minute at the finest.
+const tolerated = 2 * time.Minute
+
+// CheckClock fails with the code clock_skew when this machine's clock differs
+// from the server's by more than two minutes, as far as the answers up to now
+// tell. It makes no call.
+func (c *Client) CheckClock() error {
+	ahead, heard := c.caller.Clock.Ahead()
+	if !heard || ahead.Abs() <= tolerated {
+		return nil
+	}
+	direction := "ahead of"
+	if ahead < 0 {
+		direction = "behind"
+	}
+	return failure.Newf(failure.Failed, "clock_skew", "compare the clocks",
+		"set the clock of the machine that is wrong: when tokens expire, plans begin and certificates end is read from it",
+		"this machine's clock is %s %s that of %s", strings.TrimSuffix(ahead.Abs().Round(time.Minute).String(), "0s"), direction, c.caller.Base.Host)
+}
 
 type idempotencyKey struct{}
 

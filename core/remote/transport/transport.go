@@ -61,6 +61,8 @@ type Caller struct {
 	// Explain refines a refusal: given status and server code it may give
 	// another class and hint. nil keeps what the status says.
 	Explain func(status int, code string) (failure.Class, string)
+	// Clock hears the Date of every answer; nil for none.
+	Clock *Clock
 }
 
 // Call is one request.
@@ -233,7 +235,11 @@ func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accep
 	if err != nil {
 		return another{}, err
 	}
+	sent := time.Now()
 	response, err := client.Do(request)
+	if err == nil && c.Clock != nil {
+		c.Clock.hear(response.Header, sent, time.Now())
+	}
 	if err != nil {
 		hopeless := call.Hopeless != nil && call.Hopeless()
 		return another{allowed: !hopeless && ctx.Err() == nil && (call.Idempotent || neverSent(err))}, c.network(ctx, call, err)
