@@ -3,9 +3,7 @@ package bundle
 import (
 	"bytes"
 	"context"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -13,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"capstan/core/failure"
@@ -25,15 +22,14 @@ import (
 // and signed only where it changed. Encrypted bytes are never kept: they belong
 // to one bundle's session key.
 //
-// An entry is named by the SHA-256 of the plain file:
-//
-//	<dir>/<2 hex>/<sha256>.q<quality>     brotli, then its own SHA-256 (32 bytes);
-//	                                      nothing before that: it is not worth it
-//	<dir>/<2 hex>/<sha256>.<key>.signed   the hash in form v2 and v3, a line each
+//	<dir>/<2 hex>/<sha256>.q<quality>   of the plain file with that hash: brotli,
+//	                                    then its own SHA-256 (32 bytes); nothing
+//	                                    before that: it is not worth it
+//	<dir>/<key>.signatures              see signatures
 //
 // Nothing that is read from it is believed: compressed bytes are compared with
-// their hash, signatures are verified with the public key. What does not hold
-// is made again. A Cache may be shared by several processes.
+// their hash, the signatures of a key are sealed with that key. What does not
+// hold is made again. A Cache may be shared by several processes.
 type Cache struct{ dir string }
 
 const (
@@ -104,45 +100,6 @@ func (c *Cache) keepCompressed(sum [32]byte, quality int, packed io.Reader) {
 			return err
 		}
 		_, err := w.Write(h.Sum(nil))
-		return err
-	})
-}
-
-func signedSuffix(pub *rsa.PublicKey) string {
-	id := sha256.Sum256(x509.MarshalPKCS1PublicKey(pub))
-	return "." + hex.EncodeToString(id[:8]) + ".signed"
-}
-
-// signed gives a hash in both signed forms.
-func (c *Cache) signed(pub *rsa.PublicKey, sum [32]byte) (v2, v3 string, found bool) {
-	if c == nil {
-		return "", "", false
-	}
-	path := c.path(sum, signedSuffix(pub))
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", "", false
-	}
-	v2, rest, _ := strings.Cut(string(text), "\n")
-	v3 = strings.TrimSuffix(rest, "\n")
-	older, isBase64 := strictBase64(v2)
-	newer, err := hex.DecodeString(v3)
-	if !isBase64 || err != nil || !isLowerHex(v3) || !signedBy(pub, v2Payload(sum), older) || !signedBy(pub, sum[:], newer) {
-		return "", "", false
-	}
-	if info, err := os.Stat(path); err == nil {
-		c.used(path, info)
-	}
-	return v2, v3, true
-}
-
-// keepSigned remembers a signed hash. It may fail without harm.
-func (c *Cache) keepSigned(pub *rsa.PublicKey, sum [32]byte, v2, v3 string) {
-	if c == nil {
-		return
-	}
-	c.write(c.path(sum, signedSuffix(pub)), func(w io.Writer) error {
-		_, err := io.WriteString(w, v2+"\n"+v3+"\n")
 		return err
 	})
 }

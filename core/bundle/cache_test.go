@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"io"
 	"io/fs"
@@ -66,16 +68,22 @@ func TestCacheSparesWork(t *testing.T) {
 	if first := build(dir); !slices.Equal(first, without) {
 		t.Error("a cache that is empty changes the result")
 	}
-	if n := signed.Load(); n != int64(2*len(without)) {
+	// Two a file, and one for all of them in the cache.
+	if n := signed.Load(); n != int64(2*len(without)+1) {
 		t.Errorf("%d signatures for %d files", n, len(without))
 	}
 	if again := build(dir); !slices.Equal(again, without) || signed.Load() != 0 {
 		t.Errorf("the same build again: %d signatures", signed.Load())
 	}
+	// What one build does not use stays for the next one.
+	few := writeTree(t, map[string][]byte{"index.html": files["index.html"], "only.js": []byte("only here")})
+	if build(few); signed.Load() > 5 {
+		t.Errorf("a smaller build: %d signatures", signed.Load())
+	}
 	files["big.js"] = append(files["big.js"], "// changed"...)
 	changed := writeTree(t, files)
 	list := build(changed)
-	if signed.Load() != 2 {
+	if signed.Load() != 3 {
 		t.Errorf("one file changed: %d signatures", signed.Load())
 	}
 	for i, f := range list {
@@ -116,7 +124,7 @@ func TestCacheIsNotBelieved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range entries() {
-				if name == "another's" && !strings.HasSuffix(path, ".signed") {
+				if name == "another's" && !strings.HasSuffix(path, ".signatures") {
 					continue // bytes with a right hash are believed here, and proven where they are published
 				}
 				b, err := os.ReadFile(path)
@@ -132,6 +140,35 @@ func TestCacheIsNotBelieved(t *testing.T) {
 				t.Errorf("other files than without the cache (%v)", err)
 			}
 		})
+	}
+}
+
+// Signatures that another key sealed are not taken, under whatever name they come.
+func TestSignaturesOfAnotherKey(t *testing.T) {
+	cache, err := OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := testKey()
+	sum := [32]byte{1}
+	s := cache.signatures(&theirs.PublicKey)
+	if _, _, err := s.sign(theirs, sum); err != nil {
+		t.Fatal(err)
+	}
+	s.keep(cache, theirs)
+	if again := cache.signatures(&theirs.PublicKey); len(again.at) != 1 {
+		t.Fatalf("%d signatures were kept", len(again.at))
+	}
+	pub := &ours.PublicKey
+	if err := os.Rename(s.path, cache.signatures(pub).path); err != nil {
+		t.Fatal(err)
+	}
+	if taken := cache.signatures(pub); len(taken.at) != 0 {
+		t.Errorf("%d signatures of another key were taken", len(taken.at))
 	}
 }
 
