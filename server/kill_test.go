@@ -26,6 +26,10 @@ import (
 const childEnv = "CAPSTAN_TEST_SERVE"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(powerEnv); dir != "" {
+		writeUntilPowerFails(dir)
+		return
+	}
 	if dir := os.Getenv(childEnv); dir != "" {
 		serveForParent(dir)
 		return
@@ -35,12 +39,12 @@ func TestMain(m *testing.M) {
 
 func serveForParent(where string) {
 	dir, database, _ := strings.Cut(where, "|")
-	s, err := server.New(server.Config{Listen: "127.0.0.1:0", DataDir: dir, Database: database})
+	s, err := server.New(server.Config{Listen: "127.0.0.1:0", DataDir: dir, Database: database, Metrics: "127.0.0.1:0"})
 	if err != nil {
 		fmt.Println("failed", err)
 		os.Exit(1)
 	}
-	fmt.Println(s.Addr(), s.FirstToken())
+	fmt.Println(s.Addr(), s.MetricsAddr(), s.FirstToken())
 	// Until the parent's pipe closes, so that no server outlives its test.
 	ctx, stop := context.WithCancel(context.Background())
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }()
@@ -54,6 +58,7 @@ func serveForParent(where string) {
 type child struct {
 	command *exec.Cmd
 	base    string
+	metrics string // address of the metrics
 	token   string
 	stdin   io.Closer
 	exited  chan error
@@ -92,11 +97,16 @@ func spawnUnder(t *testing.T, where string, wrapper ...string) (*child, bool) {
 		_ = c.command.Wait()
 		return c, false
 	}
-	address, token, _ := strings.Cut(strings.TrimSpace(line), " ")
-	c.base, c.token = "http://"+address, token
+	c.started(line)
 	go func() { c.exited <- c.command.Wait() }()
 	t.Cleanup(func() { _ = c.stdin.Close(); _ = c.command.Process.Kill() })
 	return c, true
+}
+
+// started reads the line with which a child says where it is.
+func (c *child) started(line string) {
+	words := append(strings.Fields(line), "", "", "")
+	c.base, c.metrics, c.token = "http://"+words[0], "http://"+words[1]+"/metrics", words[2]
 }
 
 func (c *child) kill() {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -71,13 +70,13 @@ func TestEmptyRoot(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the server did not start: %v", err)
 	}
-	address, token, _ := strings.Cut(strings.TrimSpace(first), " ")
-	server := &child{base: "http://" + address, token: token}
+	server := &child{}
+	server.started(first)
 	for _, q := range [][3]string{
 		{"POST", "/app", `{"app_id":"` + mine + `"}`}, known, {"GET", "/readyz", ""},
 		{"PUT", "/capstan/v1/freeze", `{"app_id":"` + mine + `","name":"weekend","days":["fri"],"start":"17:00","minutes":3780,"zone":"Europe/Berlin"}`},
 	} {
-		if status, err := server.send(token, q[0], q[1], q[2]); err != nil || status != http.StatusOK {
+		if status, err := server.send(server.token, q[0], q[1], q[2]); err != nil || status != http.StatusOK {
 			t.Errorf("%s %s: %d %v", q[0], q[1], status, err)
 		}
 	}
