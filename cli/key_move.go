@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -36,6 +37,21 @@ func identitiesFrom(paths []string) ([]age.Identity, error) {
 	return all, nil
 }
 
+// keysOf opens the key store and says which app is meant: the named one, or that
+// of the project in dir, which is nil when there is none.
+func (c *Command) keysOf(ctx context.Context, source *keySource, dir, named string) (ring *keys.Ring, p *project.Project, appID string, err error) {
+	if ring, err = c.openRing(source); err != nil {
+		return nil, nil, "", err
+	}
+	if p, err = keyProject(ctx, dir); err != nil {
+		return nil, nil, "", err
+	}
+	if appID, err = appOf(p, named); err != nil {
+		return nil, nil, "", err
+	}
+	return ring, p, appID, nil
+}
+
 func newKeyImport(c *Command, source *keySource) *cobra.Command {
 	var appID, store, dir, scheme string
 	var identities []string
@@ -47,15 +63,8 @@ file the key stays where it is and the command is remembered; with --store pkcs1
 does a key that is on a token.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			ring, err := c.openRing(source)
+			ring, p, appID, err := c.keysOf(ctx, source, dir, appID)
 			if err != nil {
-				return err
-			}
-			p, err := keyProject(ctx, dir)
-			if err != nil {
-				return err
-			}
-			if appID, err = appOf(p, appID); err != nil {
 				return err
 			}
 			var rec keys.Record
@@ -262,15 +271,8 @@ by the key that it carries), draining (the devices on the old key are counted) a
 beside the old one, and --to retired leaves the new one alone there.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			ring, err := c.openRing(source)
+			ring, p, appID, err := c.keysOf(ctx, source, dir, appID)
 			if err != nil {
-				return err
-			}
-			p, err := keyProject(ctx, dir)
-			if err != nil {
-				return err
-			}
-			if appID, err = appOf(p, appID); err != nil {
 				return err
 			}
 			var r keys.Rotation

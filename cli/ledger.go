@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"capstan/core/failure"
 	"capstan/server"
@@ -88,12 +89,17 @@ earlier export was changed or dropped.`,
 	return cmd
 }
 
-func (c *Command) verifyLedger(path, key, since string) error {
-	text, err := os.ReadFile(key)
+// readLedgerKey reads the public key that a server signs its ledger with.
+func readLedgerKey(path string) (note.Verifier, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return failure.Wrap(err, failure.NotFound, "ledger_key", "read ledger key", "name the server's ledger.pub with --key")
+		return nil, failure.Wrap(err, failure.NotFound, "ledger_key", "read ledger key", "name the server's ledger.pub with --key")
 	}
-	verifier, err := server.LedgerVerifier(string(text))
+	return server.LedgerVerifier(string(text))
+}
+
+func (c *Command) verifyLedger(path, key, since string) error {
+	verifier, err := readLedgerKey(key)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"capstan/core/failure"
 	"capstan/core/release"
-	"capstan/server"
 	"capstan/server/store"
 )
 
@@ -28,11 +27,7 @@ names. FILE is the receipt.json beside the release's journal, or what capstan re
 }
 
 func (c *Command) verifyReceipt(path, key string) error {
-	text, err := os.ReadFile(key)
-	if err != nil {
-		return failure.Wrap(err, failure.NotFound, "ledger_key", "read ledger key", "name the server's ledger.pub with --key")
-	}
-	verifier, err := server.LedgerVerifier(string(text))
+	verifier, err := readLedgerKey(key)
 	if err != nil {
 		return err
 	}
