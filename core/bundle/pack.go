@@ -214,6 +214,9 @@ func (p *packer) work(ctx context.Context) error {
 	if w.deflate, err = flate.NewWriter(io.Discard, p.level); err != nil {
 		return err
 	}
+	if w.entropy, err = flate.NewWriter(io.Discard, flate.HuffmanOnly); err != nil {
+		return err
+	}
 	for j := range p.todo {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -232,6 +235,9 @@ type worker struct {
 	in      []byte
 	deflate *flate.Writer
 	sampler *sampler
+	// entropy codes bytes by how frequent they are, and looks for no repetition.
+	entropy     *flate.Writer
+	byFrequency []byte
 	// open is the large file that the last block came from.
 	open     *os.File
 	openName string
@@ -272,6 +278,27 @@ func (w *worker) do(j *job) error {
 	}
 	if err := end(); err != nil {
 		return err
+	}
+	// The fast levels take data of few different bytes without repetition, such
+	// as long runs of base64, for compressed already and store it. How frequent
+	// its bytes are is enough to compress it.
+	if len(out.b) > len(block)*7/8 && unevenMiddle(block) {
+		w.byFrequency = w.byFrequency[:0]
+		again := sliceWriter{w.byFrequency}
+		w.entropy.Reset(&again)
+		if _, err := w.entropy.Write(block); err != nil {
+			return err
+		}
+		end = w.entropy.Close
+		if !j.last {
+			end = w.entropy.Flush
+		}
+		if err := end(); err != nil {
+			return err
+		}
+		if w.byFrequency = again.b; len(again.b) < len(out.b) {
+			out.b = append(out.b[:0], again.b...)
+		}
 	}
 	j.method, j.packed = methodDeflate, out.b
 	if j.plan == planWhole && len(out.b) >= len(block) {
@@ -556,7 +583,7 @@ func offsets(size int64) []int64 {
 // A file counts as dense when its samples shrink by less than 1/256.
 
 func (s *sampler) denseBytes(b []byte) bool {
-	if len(b) < sampleFrom || uneven(b[len(b)/2:][:4096]) {
+	if len(b) < sampleFrom || unevenMiddle(b) {
 		return false
 	}
 	gain, seen := 0, 0
@@ -585,12 +612,21 @@ func uneven(b []byte) bool {
 	return squares > 2*(len(b)*len(b)/256+len(b))
 }
 
+// unevenMiddle looks at 4 KiB from the middle of a piece.
+func unevenMiddle(b []byte) bool {
+	b = b[len(b)/2:]
+	return uneven(b[:min(len(b), 4096)])
+}
+
 func (s *sampler) dense(r io.ReaderAt, size int64) (bool, error) {
 	gain, seen := 0, 0
 	for _, at := range offsets(size) {
 		n, err := r.ReadAt(s.buf, at)
 		if err != nil && err != io.EOF {
 			return false, err
+		}
+		if unevenMiddle(s.buf[:n]) {
+			return false, nil
 		}
 		gain += s.gain(s.buf[:n])
 		seen += n

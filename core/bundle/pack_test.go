@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -305,6 +306,44 @@ func TestJoinCRC(t *testing.T) {
 	for _, cut := range []int{0, 1, 15, 16, 17, 2500, 4999, 5000} {
 		if got, want := joinCRC(crcOf(b[:cut]), crcOf(b[cut:]), int64(len(b)-cut)), crcOf(b); got != want {
 			t.Errorf("cut at %d: %08x, want %08x", cut, got, want)
+		}
+	}
+}
+
+// Base64 and hexadecimal have few different bytes and no repetition: inlined
+// fonts and images in a web build are like that. They shrink at every level,
+// whatever their size, and come out as they went in.
+func TestTextWithoutRepetition(t *testing.T) {
+	raw := noise(11, 3<<20)
+	files := map[string][]byte{"index.html": []byte("<!doctype html>")}
+	for name, encoded := range map[string]string{"hex": hex.EncodeToString(raw), "base64": base64.StdEncoding.EncodeToString(raw)} {
+		for _, size := range []int{5 << 10, 40 << 10, 700 << 10, 3<<20 + 5} {
+			files[fmt.Sprintf("%s-%d.js", name, size)] = []byte(encoded[7:][:size])
+		}
+	}
+	dir := writeTree(t, files)
+	for level := 1; level <= 9; level++ {
+		var out bytes.Buffer
+		if _, err := Pack(t.Context(), dir, &out, Options{Level: level}); err != nil {
+			t.Fatal(err)
+		}
+		archive, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range archive.File {
+			h, err := f.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(h)
+			h.Close()
+			if err != nil || !bytes.Equal(got, files[f.Name]) {
+				t.Errorf("level %d: %s is another file (%v)", level, f.Name, err)
+			}
+			if len(got) > 4096 && f.CompressedSize64 > f.UncompressedSize64*8/10 {
+				t.Errorf("level %d: %s: %d of %d bytes", level, f.Name, f.CompressedSize64, f.UncompressedSize64)
+			}
 		}
 	}
 }
