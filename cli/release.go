@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -89,7 +91,7 @@ While the app changes keys (capstan key rotate), the build is sealed for both ke
 			case list:
 				return c.listReleases(ctx, w)
 			case cmd.Flags().Changed("give-up"):
-				return c.giveUp(w, strings.TrimSpace(giveUp))
+				return c.giveUp(ctx, w, strings.TrimSpace(giveUp))
 			case cmd.Flags().Changed("resume"):
 				return c.resume(ctx, w, strings.TrimSpace(resume))
 			}
@@ -211,9 +213,19 @@ func (c *Command) released(w *workspace.Workspace, result release.Result, err er
 	if err != nil {
 		if state, read := w.Journals.Read(result.ID); result.ID != "" && read == nil && state.Sealed != nil {
 			c.Notef("to continue: capstan release --resume=%s", result.ID)
-			for _, left := range state.Leftovers() {
-				c.Notef("left behind: %s", left)
+			if len(result.Undo) > 0 {
+				c.Notef("to undo it, in this order:")
+				c.printUndo(result.Undo)
+			} else {
+				for _, left := range state.Leftovers() {
+					c.Notef("left behind: %s", left)
+				}
 			}
+		}
+		if c.JSON && len(result.Undo) > 0 {
+			e := json.NewEncoder(c.Out)
+			e.SetEscapeHTML(false)
+			_ = e.Encode(map[string]any{"id": result.ID, "stopped": true, "undo": result.Undo}) // the error itself follows on stderr
 		}
 		return err
 	}
@@ -266,17 +278,37 @@ func (c *Command) listReleases(ctx context.Context, w *workspace.Workspace) erro
 	})
 }
 
-func (c *Command) giveUp(w *workspace.Workspace, id string) error {
+func (c *Command) giveUp(ctx context.Context, w *workspace.Workspace, id string) error {
+	var undo []release.Undo
+	if pipeline, err := w.Pipeline(); err == nil { // without a server the release is ended all the same
+		if undo, err = pipeline.Undo(ctx, id); err != nil {
+			return err
+		}
+		undo = slices.DeleteFunc(undo, func(u release.Undo) bool { return u.Code == "left_journal" })
+	}
 	left, err := w.Journals.GiveUp(id)
 	if err != nil {
 		return err
 	}
-	return c.Result(map[string]any{"ended": id, "left": left}, func(out io.Writer) {
+	return c.Result(map[string]any{"ended": id, "left": left, "undo": rowsOrEmpty(undo)}, func(out io.Writer) {
 		fmt.Fprintf(out, "release %s is ended\n", id)
-		for _, l := range left {
-			fmt.Fprintf(out, "left behind: %s\n", l)
+		if len(undo) == 0 {
+			for _, l := range left {
+				fmt.Fprintf(out, "left behind: %s\n", l)
+			}
+		}
+		for _, u := range undo {
+			fmt.Fprintf(out, "left behind: %s\n  %s\n", oneLine(u.What), oneLine(u.Shell()))
 		}
 	})
+}
+
+// printUndo writes the commands of an undo plan, each below what it undoes.
+func (c *Command) printUndo(plan []release.Undo) {
+	for _, u := range plan {
+		c.Notef("  # %s", oneLine(u.What))
+		c.Notef("  %s", oneLine(u.Shell()))
+	}
 }
 
 // dryRun says what each stage would do.

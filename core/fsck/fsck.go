@@ -326,7 +326,7 @@ func (c *check) checkOrphans(ctx context.Context) error {
 		}
 		delete(files.names, object.Name)
 		if isBundleObject(object.Name, c.AppID) && !known[object.Name] {
-			c.add(Warn, "object_orphan", object.Name, "remove it from the storage if no release on another machine is under way",
+			c.add(Warn, "object_orphan", object.Name, "if no release on another machine is under way: capstan storage delete "+transport.Clean(object.Name)+" --yes",
 				"no bundle and no unfinished release of this machine names the object %s (%d bytes)", transport.Clean(object.Name), object.Size)
 		}
 	}

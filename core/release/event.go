@@ -97,8 +97,10 @@ type Result struct {
 	// SecondDevice is the answer to a device with the second key.
 	SecondDevice *DeviceResult `json:"secondDevice,omitempty"`
 	// Receipt proves the change in the server's ledger; nil where there is none.
-	Receipt *Receipt      `json:"receipt,omitempty"`
-	Took    time.Duration `json:"-"` // tookMs in JSON
+	Receipt *Receipt `json:"receipt,omitempty"`
+	// Undo is how to undo what a release that was stopped on purpose left behind.
+	Undo []Undo        `json:"undo,omitempty"`
+	Took time.Duration `json:"-"` // tookMs in JSON
 }
 
 // MarshalJSON writes durations in units that scripts know.

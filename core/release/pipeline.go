@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"crypto"
+	"errors"
 	"time"
 
 	"capstan/core/bundle"
@@ -45,6 +46,8 @@ type Pipeline struct {
 	Reason string
 	// Now dates records; nil is time.Now.
 	Now func() time.Time
+	// Reach is what the commands of an undo plan need beside their arguments.
+	Reach Reach
 }
 
 // stage is one step of a release.
@@ -141,7 +144,14 @@ func (p *Pipeline) drive(ctx context.Context, j *journal, names []StageName, emi
 			continue
 		}
 		if err := r.step(ctx, s); err != nil {
-			return r.result(began), err
+			result := r.result(began)
+			if errors.Is(ctx.Err(), context.Canceled) { // on purpose, not for lack of something
+				result.Undo = r.undo(ctx, r.state)
+				for _, u := range result.Undo {
+					r.event(Event{Kind: EventFinding, Level: bundle.LevelWarn, Code: u.Code, Text: u.What, Hint: u.Shell()})
+				}
+			}
+			return result, err
 		}
 	}
 	result := r.result(began)

@@ -98,11 +98,34 @@ func (w *Workspace) Pipeline() (*release.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &release.Pipeline{Journals: w.Journals, Registry: w.Registry, Storage: w.Storage, Signer: w.Keys.Signer, Cache: cache}
+	p := &release.Pipeline{Reach: w.reach(), Journals: w.Journals, Registry: w.Registry, Storage: w.Storage, Signer: w.Keys.Signer, Cache: cache}
 	if p.Storage == nil {
 		p.Storage = missingStorage{}
 	}
 	return p, nil
+}
+
+// reach gives the flags with which another command gets to the same places, as
+// far as neither the environment nor the profile of this folder says so.
+func (w *Workspace) reach() release.Reach {
+	var r release.Reach
+	target := w.Config.Target
+	if dir := w.Config.Dir; dir != "" && dir != "." {
+		r.Registry = append(r.Registry, "--project="+dir)
+	}
+	if target.Name != "" && target.Name != profile.DefaultName {
+		r.Registry = append(r.Registry, "--profile="+target.Name)
+	}
+	if target.Sources["server"] == profile.FromFlag {
+		r.Registry = append(r.Registry, "--server="+target.Server)
+	}
+	if target.Sources["storage"] == profile.FromFlag {
+		r.Storage = append(r.Storage, "--storage="+target.Storage)
+	}
+	if target.Sources["public_url"] == profile.FromFlag {
+		r.Storage = append(r.Storage, "--public-url="+target.PublicURL)
+	}
+	return r
 }
 
 // Request is what an operator says of a release; empty fields come from the
