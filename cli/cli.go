@@ -207,7 +207,7 @@ func newRoot(c *Command) *cobra.Command {
 	}
 	start := ConsoleStart{}
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !c.Terminal || c.Plain || c.JSON {
+		if !c.Terminal && !start.Accessible || c.Plain || c.JSON { // questions and answers can come through a pipe
 			return failure.New(failure.Usage, "no_terminal", "open the console", "the console needs a terminal",
 				"capstan --help lists the commands for scripts")
 		}

@@ -34,23 +34,25 @@ func init() { registrations = append(registrations, newDemo) }
 
 func newDemo(c *Command) *cobra.Command {
 	var (
-		dir     string
-		devices int
+		dir        string
+		devices    int
+		accessible bool
 	)
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "A sandbox of its own: sample app, key, update server; the whole release on this machine",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.demo(cmd.Context(), dir, devices)
+			return c.demo(cmd.Context(), dir, devices, accessible)
 		},
 	}
 	command.Flags().StringVar(&dir, "dir", "", "where the sandbox lives (default: demo in the user's data folder)")
 	command.Flags().IntVar(&devices, "devices", 60, "simulated devices that poll while the console is open")
+	command.Flags().BoolVar(&accessible, "accessible", false, "numbered questions instead of the full screen")
 	return command
 }
 
-func (c *Command) demo(ctx context.Context, dir string, devices int) error {
+func (c *Command) demo(ctx context.Context, dir string, devices int, accessible bool) error {
 	box, err := openSandbox(dir)
 	if err != nil {
 		return err
@@ -64,12 +66,12 @@ func (c *Command) demo(ctx context.Context, dir string, devices int) error {
 	go func() { stopped <- srv.Run(serving) }()
 	defer func() { stop(); <-stopped }()
 
-	if c.Terminal && !c.Plain && !c.JSON {
+	if accessible || c.Terminal && !c.Plain && !c.JSON {
 		polling, rest := context.WithCancel(serving)
 		gone := make(chan struct{})
 		go func() { defer close(gone); box.pollAsFleet(polling, devices) }()
 		defer func() { rest(); <-gone }()
-		return c.OpenConsole(ctx, ConsoleStart{Dir: box.ProjectDir, Lang: c.Lang, NoColor: c.NoColor, Demo: box})
+		return c.OpenConsole(ctx, ConsoleStart{Dir: box.ProjectDir, Lang: c.Lang, NoColor: c.NoColor, Accessible: accessible, Demo: box})
 	}
 	return c.demoPlain(ctx, box)
 }

@@ -3,15 +3,17 @@
 # Capgo CLI's own start and, where it is installed, lazygit's first frame.
 #
 #   scripts/bench-start.sh
+#   CAPSTAN_LAZYGIT=/path/to/lazygit scripts/bench-start.sh
 #
 # ROUNDS=9 rounds after a warm-up, the programs in turn; medians of wall time. A
 # first frame is there when the program's own words arrive at a pseudo-terminal
-# of 100×30 cells. The console opens in the sample app with a server that does
-# not answer: what is measured is the program, not the network.
+# of 100×30 cells, which answers as terminals do who it is and what colour it
+# has: lazygit waits a second for that. The console opens in the sample app with
+# a server that does not answer: what is measured is the program, not the network.
 #
 # Needs go, python3 and, for the peer, node 20 with CAPSTAN_CAPGO_CLI naming a
 # folder that @capgo/cli 8.68.1 is installed in. CAPSTAN names a binary that is
-# built already.
+# built already, CAPSTAN_LAZYGIT a lazygit that is not on the PATH.
 set -eu
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
@@ -45,13 +47,15 @@ def frame(argv, word, limit=20):
         os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
         os.execv(argv[0], argv)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-    seen, took = b"", None
+    seen, took, asked = b"", None, {b"\x1b[c": b"\x1b[?62;22c", b"\x1b]11;?": b"\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\"}
     while time.perf_counter() - begin < limit:
         if select.select([fd], [], [], 0.05)[0]:
             try:
                 seen += os.read(fd, 65536)
             except OSError:
                 break
+            for question in [q for q in asked if q in seen]:
+                os.write(fd, asked.pop(question))
             if word in seen:
                 took = time.perf_counter() - begin
                 break
@@ -70,7 +74,7 @@ def frame(argv, word, limit=20):
         sys.exit(f"bench-start: {argv[0]} showed no {word!r}; it wrote {seen[-400:]!r}")
     return took
 
-capstan, capgo, lazygit = os.environ["BIN"], os.environ["CAPGO"], shutil.which("lazygit")
+capstan, capgo, lazygit = os.environ["BIN"], os.environ["CAPGO"], os.environ.get("CAPSTAN_LAZYGIT") or shutil.which("lazygit")
 cases = {"capstan version": lambda: run(capstan, "version"), "capstan, first frame": lambda: frame([capstan], b"Board")}
 if capgo:
     cases["Capgo CLI --version"] = lambda: run("node", capgo, "--version")
@@ -88,4 +92,7 @@ if capgo:
     peer = statistics.median(times["Capgo CLI --version"])
     for name in ("capstan version", "capstan, first frame"):
         print(f"Capgo CLI --version ÷ {name}: {peer / statistics.median(times[name]):.1f}×")
+if lazygit:
+    ratio = statistics.median(times["lazygit, first frame"]) / statistics.median(times["capstan, first frame"])
+    print(f"lazygit, first frame ÷ capstan, first frame: {ratio:.1f}×")
 PYTHON

@@ -642,7 +642,7 @@ func (d *desk) Status(ctx context.Context) (views.ServerStatus, error) {
 		if d.local {
 			public = "http://127.0.0.1:8087"
 		}
-		return views.ServerStatus{Version: "0.3.0", Address: "http://127.0.0.1:8087", PublicURL: public, LocalOnly: d.local, DataDir: "/home/maria/.local/share/capstan/server", Started: d.began.Add(-3 * time.Hour), Requests: rps, Total: 48_211, Devices: 12_480,
+		return views.ServerStatus{Version: "0.3.0", Address: "http://127.0.0.1:8087", PublicURL: public, DataDir: "/home/maria/.local/share/capstan/server", Started: d.began.Add(-3 * time.Hour), Requests: rps, Total: 48_211, Devices: 12_480,
 			Log: d.tail("10:31:58 POST /updates 200 0.8 ms up_to_date", "10:31:58 POST /updates 200 0.7 ms offered 2.5.0", "10:31:59 GET /files/com.example.notes/2.5.0 206 3.2 MiB", "10:32:01 POST /stats 200 set 2.5.0")}
 	})
 }

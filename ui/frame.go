@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"capstan/core/capgo"
 	"capstan/ui/text"
 	"capstan/ui/views"
 	"capstan/ui/widget"
@@ -119,12 +120,16 @@ func (r *root) environment() string {
 	} else if c, ok := r.view().(interface{ Channel() string }); ok {
 		name = c.Channel()
 	}
+	channel := capgo.Channel{Name: name} // as a first release makes it
 	for _, c := range e.Data.Channels.Value {
-		if c.Name == name && e.IsProduction(c) {
-			return e.St.BadgeDanger.Render(" " + strings.ToUpper(e.S.Production) + " ")
+		if c.Name == name {
+			channel = c
 		}
 	}
-	return ""
+	if !e.IsProduction(channel) {
+		return ""
+	}
+	return e.St.BadgeDanger.Render(" " + strings.ToUpper(e.S.Production) + " ")
 }
 
 type tabAt struct {

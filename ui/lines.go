@@ -270,7 +270,7 @@ func (l *lines) setup(ctx context.Context) error {
 		}
 		for _, f := range findings {
 			if f.Level != "ok" {
-				l.say("  %s. %s", text.Finding(e.Lang, f.Code, f.Text), text.Hint(e.Lang, f.Code, f.Hint))
+				l.say("  %s", sentences(text.Finding(e.Lang, f.Code, f.Text), text.Hint(e.Lang, f.Code, f.Hint)))
 			}
 		}
 	}
@@ -344,6 +344,14 @@ func (l *lines) backup(ctx context.Context) error {
 	return nil
 }
 
+// sentences puts what was found and what to do about it into one line.
+func sentences(found, hint string) string {
+	if hint == "" {
+		return found
+	}
+	return found + ". " + hint
+}
+
 // folder asks until the answer is a web build.
 func (l *lines) folder(ctx context.Context) (string, error) {
 	s := l.e.S
@@ -359,7 +367,7 @@ func (l *lines) folder(ctx context.Context) (string, error) {
 		}
 		for _, f := range report.Findings {
 			if f.Level != "ok" {
-				l.say("  %s. %s", text.Clean(f.Text), text.Clean(f.Hint))
+				l.say("  %s", sentences(text.Finding(l.e.Lang, f.Code, f.Text), text.Hint(l.e.Lang, f.Code, f.Hint)))
 			}
 		}
 		if report.Build {
@@ -415,7 +423,7 @@ func (l *lines) events() func(release.Event) {
 			l.say("  %s", text.Step(l.e.Lang, ev.Text))
 		case release.EventFinding:
 			if ev.Level != "ok" {
-				l.say("  %s", strings.TrimSpace(text.Finding(l.e.Lang, ev.Code, ev.Text)+" "+text.Hint(l.e.Lang, ev.Code, ev.Hint)))
+				l.say("  %s", sentences(text.Finding(l.e.Lang, ev.Code, ev.Text), text.Hint(l.e.Lang, ev.Code, ev.Hint)))
 			}
 		case release.EventFinished, release.EventSkipped:
 			l.say(s.LineDone, name, text.Sentence(l.e.Lang, ev.Text))

@@ -55,6 +55,10 @@ type Options struct {
 	Now           func() time.Time
 }
 
+// framesPerSecond bounds how often the screen is drawn. The first frame waits
+// for the first beat, so it is short; nothing is written while nothing changes.
+const framesPerSecond = 120
+
 // jobGrace is how long jobs may take to stop when the console ends.
 const jobGrace = 5 * time.Second
 
@@ -77,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 	r.passphrases = o.Passphrases
 	r.restyle()
 
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler()}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond)}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}

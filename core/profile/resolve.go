@@ -154,9 +154,7 @@ func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 	if r.Server == "" && (source == "CAPGO_TOKEN" || source == "~/.capgo") {
 		r.Server, r.Sources["server"] = CapgoServer, FromCapgo
 	}
-	if r.Storage == "" && r.Server != "" && !isCapgo(r.Server) {
-		r.Storage, r.Sources["storage"] = "capstan+"+strings.TrimRight(r.Server, "/"), FromServer
-	}
+	merge(&r.Profile, Profile{Storage: ownStorage(r.Server)}, FromServer, r.Sources)
 	r.Client = remote.Config{BaseURL: r.Server, Token: token, HTTP: flags.HTTP, AllowHTTP: r.AllowHTTP}
 	r.Credentials = storage.Credentials{HTTP: flags.HTTP, AllowHTTP: r.AllowHTTP, Headers: r.Headers}
 	r.Credentials.Token, err = r.storageToken(ctx, secrets, token)
@@ -250,6 +248,42 @@ func List(dir string) (names []string, standard string, err error) {
 		standard = ""
 	}
 	return names, standard, nil
+}
+
+// Described gives what a profile says without opening anything: the files alone,
+// in the order in which Resolve reads them, without flags, environment or token.
+func Described(dir, name string) (Profile, error) {
+	root, err := Root(dir)
+	if err != nil {
+		return Profile{}, err
+	}
+	userPath, err := UserFile()
+	if err != nil {
+		return Profile{}, err
+	}
+	project, err := readFile(filepath.Join(root, FileName), true)
+	if err != nil {
+		return Profile{}, err
+	}
+	user, err := readFile(userPath, false)
+	if err != nil {
+		return Profile{}, err
+	}
+	p := Profile{Name: name}
+	sources := map[string]string{}
+	merge(&p, user.Projects[root][name], FromOverride, sources)
+	merge(&p, project.Profiles[name], FromProject, sources)
+	merge(&p, user.Profiles[name], FromUser, sources)
+	merge(&p, Profile{Storage: ownStorage(p.Server)}, FromServer, sources)
+	return p, nil
+}
+
+// ownStorage is the storage that comes with a server; "" where none does.
+func ownStorage(server string) string {
+	if server == "" || isCapgo(server) {
+		return ""
+	}
+	return "capstan+" + strings.TrimRight(server, "/")
 }
 
 // TokenName is the name under which the key store keeps a server's token. It

@@ -90,6 +90,8 @@ func (p preferences) Load(context.Context) (views.Settings, error) {
 		shown := views.Profile{Name: name}
 		if name == target.Name {
 			shown.Server, shown.Storage, shown.Channel = target.Server, target.Storage, target.Channel
+		} else if p, err := profile.Described(p.workspace.Config.Dir, name); err == nil {
+			shown.Server, shown.Storage, shown.Channel = p.Server, p.Storage, p.Channel
 		}
 		s.Profiles = append(s.Profiles, shown)
 	}

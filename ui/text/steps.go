@@ -34,7 +34,7 @@ func Step(lang, line string) string {
 func Sentence(lang, english string) string {
 	english = Clean(english)
 	if lang != "es" {
-		return sizes(lang, english)
+		return sizes(lang, plainSource.Replace(english))
 	}
 	for _, s := range spanishDetails() {
 		if s.english.MatchString(english) {
@@ -43,6 +43,15 @@ func Sentence(lang, english string) string {
 	}
 	return english
 }
+
+// plainSource says in words where a device's channel comes from, which the
+// server names by the field that says so.
+var plainSource = strings.NewReplacer(
+	`", by override`, `", forced by an operator`,
+	`", by self set`, `", chosen by the app`,
+	`", by default channel`, `", named in the app's config`,
+	`", by public`, `", the default one`,
+)
 
 var manyBytes = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\b\d{4,18} bytes\b`) })
 

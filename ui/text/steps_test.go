@@ -10,6 +10,9 @@ import (
 
 func TestStep(t *testing.T) {
 	t.Parallel()
+	if got, want := Sentence("en", `channel "beta", by default channel`), `channel "beta", named in the app's config`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	for english, spanish := range map[string]string{
 		"download: 312 bytes":                                      "descarga: 312 bytes",
 		"unpack: 12 files, 90 bytes":                               "extracción: 12 archivos, 90 bytes",

@@ -151,7 +151,7 @@ type Strings struct {
 	RotateNextBoth, RotateNextDrain, RotateNextWait, RotateNextRetire                               string
 
 	// Setup
-	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel, SetupChannels string
+	SetupTitle, SetupProject, SetupApp, SetupPlugin, SetupServer, SetupKey, SetupConfig, SetupChannel                string
 	SetupNoProject, SetupNoApp, SetupNoPlugin, SetupNoWebDir, SetupNoConfig, SetupNoChannel, DoctorTitle, DoctorFine string
 	SetupNoKey, SetupAfterKey, SetupSync, SetupSynced, SetupNoNative, SetupSyncHow, SetupBackup                      string
 	SetupNoBackup, SetupNoDrill, SetupDo, SetupDone                                                                  string
@@ -160,6 +160,8 @@ type Strings struct {
 	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string
 	CapgoOnly                                                                                                       string
 	LocalOnlyNote, LocalOnlyHow, KnownDevices                                                                       string
+	ProfileNoServer                                                                                                 string
+	LanNote, KeyLiveOn, KeyLiveNowhere, KeyHeldBy, KeyHeldNone                                                      string
 	LogFollows, LogHalted, LogNew, LogLine, LogLines                                                                string
 
 	// Settings
@@ -180,10 +182,11 @@ type Strings struct {
 	// MonthNames are three letters each.
 	MonthNames [12]string
 	// ThemeNames by theme; StageNames and StageDoing by stage; StoreNames and
-	// StoreWhat by kind of key store; Policies by update policy; Sources by where
+	// StoreWhat by kind of key store; RuleWords by a rule as the audit writes it; Policies by update policy; Sources by where
 	// a device's channel came from; CheckNames by the server's check; Actions by
 	// the audit's verb, with %s for the version.
 	ThemeNames, StageNames, StageDoing, StoreNames, StoreWhat, Policies, Sources, CheckNames, Actions, DayNames, DriverNames, DriverKeys, RotationStates map[string]string
+	RuleWords                                                                                                                                            map[string]string
 }
 
 // Languages are the codes of the languages that the console speaks.

@@ -44,7 +44,7 @@ func NewDevices(e *Env) View {
 			return d.DeviceID + " " + d.CustomID + " " + d.Platform + " " + d.VersionName + " " + d.VersionBuild + " " + d.PluginVersion + " " + d.Channel
 		},
 		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 16, Flex: 8, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
-		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: 76, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
+		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: customNowhere, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
 			Compare: func(a, b capgo.Device) int { return strings.Compare(a.CustomID, b.CustomID) }},
 		widget.Column[capgo.Device]{Title: e.S.ColRuns, Width: 12, Cell: func(d capgo.Device) string { return e.St.Bold.Render(bundleName(e, d.VersionName)) },
 			Compare: func(a, b capgo.Device) int { return compareVersions(a.VersionName, b.VersionName) }},
@@ -59,6 +59,24 @@ func NewDevices(e *Env) View {
 			Compare: func(a, b capgo.Device) int { return b.UpdatedAt.Compare(a.UpdatedAt) }},
 	)
 	return v
+}
+
+// The custom id has a column where a device has one; else the device's own id
+// has the room.
+const (
+	customColumn  = 1
+	customFrom    = 76 // cells of the table
+	customNowhere = 1 << 20
+)
+
+func (v *devicesView) showNames(page []capgo.Device) {
+	column := &v.table.Columns[customColumn]
+	if v.cursor == "" {
+		column.Drop = customNowhere
+	}
+	if slices.ContainsFunc(page, func(d capgo.Device) bool { return d.CustomID != "" }) {
+		column.Drop = customFrom
+	}
 }
 
 func platformName(p string) string {
@@ -203,6 +221,7 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 	case LoadedMsg:
 		switch {
 		case m.Of(&v.page) && v.page.Err == nil:
+			v.showNames(v.page.Value.Data)
 			if v.cursor == "" {
 				v.table.SetRows(slices.Clone(v.page.Value.Data))
 			} else {

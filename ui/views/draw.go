@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"capstan/core/capgo"
 	"capstan/ui/text"
 	"capstan/ui/theme"
@@ -108,7 +110,7 @@ func change(e *Env, c capgo.Change) string {
 	switch {
 	case strings.HasSuffix(c.Action, ".settings") || c.Action == "channel.platform": // "public=true": what it is now says enough
 		if c.To != "" {
-			sentence += ": " + text.Clean(c.To)
+			sentence += ": " + ruleWords(e, text.Clean(c.To))
 		}
 	case c.From != "" && c.To != "" && c.From != c.To:
 		sentence += " " + sprintf(e.S.InsteadOf, name(c.From))
@@ -118,6 +120,23 @@ func change(e *Env, c capgo.Change) string {
 		actor = e.S.Somebody
 	}
 	return actor + " " + sentence
+}
+
+// ruleWords says in words what the audit writes as "public=true policy=major".
+// What it has no words for stays as it is.
+func ruleWords(e *Env, line string) string {
+	var said []string
+	for _, rule := range strings.Fields(line) {
+		words := e.S.RuleWords[rule]
+		if policy, ok := strings.CutPrefix(rule, "policy="); ok && e.S.Policies[policy] != "" {
+			words = e.S.Policies[policy]
+		}
+		if words == "" {
+			return line
+		}
+		said = append(said, words)
+	}
+	return strings.Join(said, ", ")
 }
 
 // changeMark is the glyph and style of an audit entry.
@@ -147,7 +166,11 @@ func scrolled(e *Env, lines []string, at *int, w, h int) []string {
 	seen := append([]string(nil), lines[*at:end]...)
 	if rest := len(lines) - end; rest > 0 && len(seen) > 0 {
 		last := len(seen) - 1
-		seen[last] = widget.Between(seen[last], e.St.Accent.Render(sprintf("↓ %d", rest))+" ", w)
+		mark := e.St.Accent.Render(sprintf("↓ %d", rest)) + " "
+		if strings.HasSuffix(ansi.Strip(seen[last]), "─") { // a rule is shortened, not cut
+			seen[last] = ansi.Truncate(seen[last], w-widget.Width(mark)-1, "")
+		}
+		seen[last] = widget.Between(seen[last], mark, w)
 	}
 	return seen
 }

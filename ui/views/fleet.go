@@ -143,9 +143,22 @@ func (v *fleetView) conclusions(w int) []string {
 	var lines []string
 	say := func(level, line, how string) {
 		ink, glyph := e.St.Level(level)
-		lines = append(lines, " "+ink.Render(glyph+" ")+e.St.Text.Render(widget.Cut(line, w-3)))
-		if how != "" {
-			lines = append(lines, "   "+e.St.Muted.Render(widget.Cut("→ "+how, w-3)))
+		for i, l := range widget.Wrap(line, max(8, w-3)) {
+			mark := "  "
+			if i == 0 {
+				mark = ink.Render(glyph + " ")
+			}
+			lines = append(lines, " "+mark+e.St.Text.Render(l))
+		}
+		if how == "" {
+			return
+		}
+		for i, l := range widget.Wrap(how, max(8, w-5)) {
+			mark := "  "
+			if i == 0 {
+				mark = "→ "
+			}
+			lines = append(lines, "   "+e.St.Muted.Render(mark+l))
 		}
 	}
 	var plugins int64
@@ -219,8 +232,8 @@ func NewActivity(e *Env) View {
 	v.table = widget.NewTable(
 		func(c capgo.Change) string { return sprintf("%d", c.ID) },
 		func(c capgo.Change) string { return change(e, c) + " " + c.Channel + " " + c.Note + " " + c.Action },
-		widget.Column[capgo.Change]{Title: e.S.ColWhen, Width: 13, Cell: func(c capgo.Change) string { return e.St.Muted.Render(stamp(e, c.At)) }},
-		widget.Column[capgo.Change]{Title: e.S.Channel, Width: 12, Cell: func(c capgo.Change) string { return e.St.Text.Render(clean(c.Channel)) },
+		widget.Column[capgo.Change]{Title: e.S.ColWhen, Width: 12, Cell: func(c capgo.Change) string { return e.St.Muted.Render(stamp(e, c.At)) }},
+		widget.Column[capgo.Change]{Title: e.S.Channel, Width: 10, Cell: func(c capgo.Change) string { return e.St.Text.Render(clean(c.Channel)) },
 			Compare: func(a, b capgo.Change) int { return strings.Compare(a.Channel, b.Channel) }},
 		widget.Column[capgo.Change]{Title: e.S.ColWhat, Width: 24, Flex: 3, Cell: func(c capgo.Change) string {
 			glyph, ink := changeMark(e, c.Action)

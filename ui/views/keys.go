@@ -2,10 +2,12 @@ package views
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
+	"capstan/core/capgo"
 	"capstan/ui/text"
 	"capstan/ui/widget"
 )
@@ -29,6 +31,7 @@ func NewKeys(e *Env) View {
 		func(k Key) string { return k.ID + " " + k.AppID + " " + k.Store + " " + k.Location },
 		widget.Column[Key]{Title: e.S.KeyID, Width: 20, Cell: func(k Key) string { return e.St.Bold.Render(clean(k.ID)) }},
 		widget.Column[Key]{Title: e.S.ColStore, Width: 14, Flex: 1, Cell: func(k Key) string { return e.St.Text.Render(storeName(e, k.Store)) }},
+		widget.Column[Key]{Title: e.S.ColChannels, Width: 12, Flex: 2, Drop: 90, Cell: func(k Key) string { return e.St.Text.Render(strings.Join(e.signedBy(k.ID), ", ")) }},
 		widget.Column[Key]{Title: e.S.ColFleet, Width: 10, Right: true, Drop: 70, Cell: func(k Key) string {
 			return e.St.Text.Render(e.S.Count(e.Data.Summary.Value.Fleet["key_id"][k.ID]))
 		}},
@@ -48,7 +51,7 @@ func NewKeys(e *Env) View {
 
 func (v *keysView) Title() string { return v.e.S.TabKeys }
 func (v *keysView) Enter() tea.Cmd {
-	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.stores.LoadLocal(v.e, v.e.Services.Keys.Stores), v.loadRotation())
+	return tea.Batch(v.e.LoadKeys(), v.e.LoadSummary(), v.e.LoadChannels(), v.e.LoadBundles(), v.stores.LoadLocal(v.e, v.e.Services.Keys.Stores), v.loadRotation())
 }
 func (v *keysView) CapturesText() bool { return false }
 func (v *keysView) Back() bool         { return false }
@@ -180,6 +183,56 @@ func (v *keysView) Render(w, h int) string {
 	return widget.Fit(top+"\n"+join(v.detail(k, w)), w, h)
 }
 
+// signedBy names the channels that give out bundles which a key signed: live, for
+// a platform of their own, or to a part of the devices.
+func (e *Env) signedBy(keyID string) []string {
+	signed := map[string]bool{}
+	for _, b := range e.Data.Bundles.Value {
+		if b.KeyID == keyID || slices.ContainsFunc(b.Seals, func(s capgo.Seal) bool { return s.KeyID == keyID }) {
+			signed[b.Name] = true
+		}
+	}
+	var names []string
+	for _, c := range e.Data.Channels.Value {
+		gives := signed[live(c)] || c.RolloutVersionInfo != nil && signed[c.RolloutVersionInfo.Name]
+		for _, own := range c.PlatformVersions {
+			gives = gives || signed[own.Name]
+		}
+		if gives {
+			names = append(names, text.Clean(c.Name))
+		}
+	}
+	return names
+}
+
+// use draws where a key is in use: the channels by name, and the devices.
+func (v *keysView) use(k Key, w, col int) []string {
+	e := v.e
+	where := e.St.Muted.Render(e.S.KeyLiveNowhere)
+	if names := e.signedBy(k.ID); len(names) > 0 {
+		where = e.St.OK.Render("● ") + e.St.Text.Render(strings.Join(names, ", "))
+	}
+	held, all := e.Data.Summary.Value.Fleet["key_id"][k.ID], e.Data.Summary.Value.Devices
+	devices := e.St.Muted.Render(e.S.KeyHeldNone)
+	if held > 0 {
+		devices = e.St.Text.Render(sprintf(e.S.KeyHeldBy, e.S.One(held, e.S.OneDevice, e.S.ManyDevices), e.S.Count(all)))
+	}
+	var lines []string
+	if e.Data.Bundles.Ready() && e.Data.Channels.Ready() {
+		for i, l := range widget.Wrap(where, max(8, w-col-3)) {
+			label := ""
+			if i == 0 {
+				label = e.S.KeyLiveOn
+			}
+			lines = append(lines, " "+field(e, label, l, col))
+		}
+	}
+	if e.Data.Summary.Ready() {
+		lines = append(lines, " "+field(e, e.S.ColDevices, devices, col))
+	}
+	return lines
+}
+
 func (v *keysView) detail(k Key, w int) []string {
 	e := v.e
 	col := 13
@@ -189,6 +242,7 @@ func (v *keysView) detail(k Key, w int) []string {
 		" " + field(e, e.S.Created, e.St.Text.Render(stamp(e, k.Created)), col),
 		" " + field(e, e.S.ColUsed, e.St.Text.Render(e.S.Ago(e.Now(), k.LastUsed)), col),
 	}
+	lines = append(lines, v.use(k, w, col)...)
 	if k.BackedUp.IsZero() {
 		lines = append(lines, " "+field(e, e.S.ColBackup, e.St.Warn.Render("! "+e.S.NoBackup)+"  "+e.St.Muted.Render(e.S.BackupHow), col))
 	} else {

@@ -221,10 +221,9 @@ func (r *releaser) Actions() []Action {
 			Run: func() tea.Cmd { r.reset(); return r.Enter() }}, e.undoAction())
 	}
 	if r.madeKey != nil {
-		actions = append(actions,
+		actions = append(actions, r.writeKeyAction(),
 			Action{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopyKey, Long: e.S.LongCopyKey, Primary: true,
-				Run: func() tea.Cmd { return Copy(r.madeKey.PublicPEM, e.S.WhatPublicKey) }},
-			r.writeKeyAction())
+				Run: func() tea.Cmd { return Copy(r.madeKey.PublicPEM, e.S.WhatPublicKey) }})
 	} else if r.phase >= phasePromote && r.prepared != nil {
 		actions = append(actions, Action{ID: "copy", Keys: []string{"y"}, Help: e.S.HelpCopy, Long: e.S.LongCopyVersion,
 			Run: func() tea.Cmd { return Copy(r.prepared.Version, e.S.WhatVersion) }},

@@ -3,6 +3,8 @@ package views
 import (
 	"context"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 
 	"capstan/core/failure"
@@ -234,8 +236,11 @@ func (r *releaser) verdict(w int) []string {
 	} else {
 		lines = append(lines, e.St.Danger.Render("× ")+e.St.Text.Render(e.S.FolderNoBuild))
 	}
-	return append(lines, findingLines(e, v.Findings, w, 6)...)
+	return append(lines, findingLines(e, slices.DeleteFunc(slices.Clone(v.Findings), smallTalk), w, 6)...)
 }
+
+// smallTalk is what the line above the findings says already.
+func smallTalk(f Finding) bool { return f.Level == "ok" && f.Code == "size" }
 
 func findingText(e *Env, f Finding) string { return text.Finding(e.Lang, f.Code, f.Text) }
 
@@ -439,6 +444,9 @@ func (r *releaser) failLines(w int) []string {
 	return append(lines, "", keyed(e, e.S.Enter, e.S.LongRetry)+"   "+keyed(e, "esc", e.S.HelpBack))
 }
 
+// hostOnly shortens addresses to their hosts.
+var hostOnly = regexp.MustCompile(`https?://([^/\s]+)\S*`)
+
 // promotePanel shows what promoting would do, before it is done.
 func (r *releaser) promotePanel(w, h int) string {
 	e, p := r.e, r.prepared
@@ -481,7 +489,8 @@ func (r *releaser) promotePanel(w, h int) string {
 	}
 	proof := r.log(release.StageProve)
 	if proof.state == "done" {
-		row(e.S.ProofLabel, e.St.OK.Render("✓ ")+e.St.Text.Render(widget.Cut(orElse(proof.note, e.S.ProofDone), max(4, w-col-5))))
+		said := hostOnly.ReplaceAllString(orElse(proof.note, e.S.ProofDone), "$1")
+		row(e.S.ProofLabel, e.St.OK.Render("✓ ")+e.St.Text.Render(widget.Cut(said, max(4, w-col-5))))
 	}
 	if table := proofLines(e, p.Proof, w-col-3); len(table) > 0 && len(lines)+len(table) <= h-4 {
 		for _, l := range table {

@@ -1,6 +1,8 @@
 package views
 
 import (
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -196,21 +198,71 @@ func (v *serverView) Render(w, h int) string {
 	}
 	head := v.overview(w)
 	rest := h - len(head)
-	s := v.status.Value
-	var side []string
-	if !s.LocalOnly { // a phone would only find itself there
-		side = widget.QR(s.PublicURL, e.St.Mono, e.St.Dark)
-	}
-	qrW := 0
-	if len(side) > 0 {
-		qrW = widget.Width(side[0])
-	}
-	if qrW == 0 || w < qrW+44 || rest < len(side)+1 {
+	qr, qrW := v.code(v.status.Value.PublicURL)
+	if qrW == 0 || w < qrW+44 || rest < len(qr) {
 		return widget.Fit(join(head)+"\n"+v.logPanel(w, rest), w, h)
 	}
 	logW := w - qrW - 3
-	qr := append([]string{e.St.Muted.Render(widget.Centre(e.S.ScanMe, qrW))}, side...)
 	return widget.Fit(join(head)+"\n"+widget.Columns(1, v.logPanel(logW, rest), widget.Fit(join(qr), qrW, rest)), w, h)
+}
+
+// code is an address as a QR code under its caption, and its width; nothing for
+// an address at which a phone would only find itself.
+func (v *serverView) code(address string) (lines []string, w int) {
+	e := v.e
+	if Reach(address) == ReachHere {
+		return nil, 0
+	}
+	side := widget.QR(address, e.St.Mono, e.St.Dark)
+	if len(side) == 0 {
+		return nil, 0
+	}
+	w = widget.Width(side[0])
+	return append([]string{e.St.Muted.Render(widget.Centre(e.S.ScanMe, w))}, side...), w
+}
+
+// The places from which an address can be reached.
+const (
+	ReachHere   = "here"   // this machine only
+	ReachLAN    = "lan"    // the same network
+	ReachAnyone = "anyone" // as far as the address tells
+)
+
+// Reach tells from where an address can be reached.
+func Reach(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ReachAnyone
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		switch {
+		case ip.IsLoopback() || ip.IsUnspecified():
+			return ReachHere
+		case ip.IsPrivate() || ip.IsLinkLocalUnicast():
+			return ReachLAN
+		}
+		return ReachAnyone
+	}
+	switch {
+	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		return ReachHere
+	case strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".home.arpa"):
+		return ReachLAN
+	}
+	return ReachAnyone
+}
+
+// reachNotes say who reaches an address, when not everybody does.
+func (v *serverView) reachNotes(address string, w int) []string {
+	e := v.e
+	switch Reach(address) {
+	case ReachHere:
+		return []string{e.St.Warn.Render("! ") + e.St.Text.Render(widget.Cut(e.S.LocalOnlyNote, w-2)), e.St.Muted.Render(widget.Cut("→ "+e.S.LocalOnlyHow, w))}
+	case ReachLAN:
+		return []string{e.St.Muted.Render(widget.Cut(e.S.LanNote, w))}
+	}
+	return nil
 }
 
 // remote is a server elsewhere: who it is, and what it can do.
@@ -223,8 +275,12 @@ func (v *serverView) remote(w, h int) string {
 	const col = 12
 	lines := []string{" " + heading(e, e.S.RemoteServer, w-2),
 		" " + field(e, e.S.Address, e.St.Bold.Render(clean(e.Facts.ServerURL)), col),
-		" " + field(e, e.S.Version, e.St.Text.Render(clean(a.Value.Server)+" "+text.Clean(a.Value.Version)), col),
-		"", " " + e.St.Muted.Render(e.S.CanDo)}
+	}
+	for _, note := range v.reachNotes(v.address(), w-col-3) {
+		lines = append(lines, " "+field(e, "", note, col))
+	}
+	lines = append(lines, " "+field(e, e.S.Version, e.St.Text.Render(clean(a.Value.Server)+" "+text.Clean(a.Value.Version)), col),
+		"", " "+e.St.Muted.Render(e.S.CanDo))
 	for _, c := range a.Value.Capabilities {
 		lines = append(lines, "   "+e.St.OK.Render("✓ ")+e.St.Text.Render(text.Clean(strings.ReplaceAll(c, "_", " "))))
 	}
@@ -233,7 +289,16 @@ func (v *serverView) remote(w, h int) string {
 			lines = append(lines, "   "+e.St.Muted.Render(l))
 		}
 	}
-	return widget.Fit(join(lines), w, h)
+	if a.Value.Server != "capstan" { // devices are not pointed at anybody else's server by hand
+		return widget.Fit(join(lines), w, h)
+	}
+	qr, qrW := v.code(v.address())
+	const top = 3 // below the address, which may be long
+	if qrW == 0 || w < qrW+44 || h < top+len(qr) {
+		return widget.Fit(join(lines), w, h)
+	}
+	left := widget.Fit(join(lines[min(top, len(lines)):]), w-qrW-3, h-top)
+	return widget.Fit(join(lines[:min(top, len(lines))])+"\n"+widget.Columns(1, left, widget.Fit(join(qr), qrW, h-top)), w, h)
 }
 
 // overview is what the server is and how much it does.
@@ -244,9 +309,8 @@ func (v *serverView) overview(w int) []string {
 	row := func(label, value string) { lines = append(lines, " "+field(e, label, value, col)) }
 	row(e.S.Address, e.St.Bold.Render(clean(s.Address)))
 	row(e.S.ForDevices, e.St.Bold.Render(clean(s.PublicURL)))
-	if s.LocalOnly {
-		row("", e.St.Muted.Render(widget.Cut(e.S.LocalOnlyNote, w-col-3)))
-		row("", e.St.Muted.Render(widget.Cut("→ "+e.S.LocalOnlyHow, w-col-3)))
+	for _, note := range v.reachNotes(s.PublicURL, w-col-3) {
+		row("", note)
 	}
 	row(e.S.Version, e.St.Text.Render("capstan "+clean(s.Version))+e.St.Muted.Render("   "+sprintf(e.S.UpSince, e.S.Span(e.Now().Sub(s.Started)))))
 	row(e.S.DataFolder, e.St.Muted.Render(widget.CutLeft(text.Clean(s.DataDir), max(8, w-col-3))))

@@ -295,8 +295,6 @@ type ServerStatus struct {
 	Version   string
 	Address   string // base URL on this machine
 	PublicURL string // base URL for devices
-	// LocalOnly is set when no other machine reaches PublicURL.
-	LocalOnly bool
 	DataDir   string
 	Started   time.Time
 	Requests  []float64 // requests a second, one value a second, oldest first, last 60

@@ -142,11 +142,14 @@ func (v *settingsView) Render(w, h int) string {
 		if p.Name == v.saved.Value.Profile {
 			mark = e.St.OK.Render("● ")
 		}
-		line := mark + e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14)) + " " + e.St.Text.Render(text.Clean(p.Server)) + e.St.Muted.Render("  "+text.Clean(p.Storage)+"  "+text.Clean(p.Channel))
+		line := mark + e.St.Bold.Render(widget.Pad(text.Clean(p.Name), 14)) + " " + e.St.Text.Render(orElse(text.Clean(p.Server), e.S.ProfileNoServer)) + e.St.Muted.Render("  "+text.Clean(p.Channel))
 		if looks+i == v.chosen {
 			lines = append(lines, e.St.Selected(e.St.Accent.Render("▌")+" "+widget.Pad(line, w-2)))
 		} else {
 			lines = append(lines, "  "+line)
+		}
+		if p.Storage != "" {
+			lines = append(lines, widget.Blank(19)+e.St.Muted.Render(widget.Cut(text.Clean(p.Storage), w-20)))
 		}
 	}
 	if len(v.saved.Value.Profiles) > 1 && e.Facts.CanSwitch {

@@ -28,8 +28,9 @@ type setupStep struct {
 	// done is false while the step waits; how says then what to do about it.
 	done bool
 	how  string
-	// lines are more about it, drawn under the step that is next.
-	lines []string
+	// lines are more about it, drawn under the step that is next; brief is what
+	// matters of them, for when there is no room.
+	lines, brief []string
 	// do is what Enter does; nil when it is not up to the console.
 	do func() tea.Cmd
 }
@@ -135,8 +136,17 @@ func (v *setupView) steps() []setupStep {
 		steps = append(steps, v.backupStep())
 	}
 	n := len(e.Data.Channels.Value)
-	return append(steps, setupStep{label: e.S.SetupChannel, done: n > 0, value: sprintf(e.S.SetupChannels, n), how: e.S.SetupNoChannel,
+	return append(steps, setupStep{label: e.S.SetupChannel, done: n > 0, value: v.channelNames(), how: e.S.SetupNoChannel,
 		do: func() tea.Cmd { return Go(ScreenRelease, "") }})
+}
+
+// channelNames lists the channels, production first.
+func (v *setupView) channelNames() string {
+	var names []string
+	for _, c := range v.e.Data.Channels.Value {
+		names = append(names, text.Clean(c.Name))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (v *setupView) serverStep() setupStep {
@@ -180,7 +190,11 @@ func (v *setupView) configStep() setupStep {
 	default:
 		s.how = sprintf(e.S.EditOffer, widget.CutLeft(text.Clean(edit.Path), 24))
 		for _, l := range diffBody(edit.Diff) {
-			s.lines = append(s.lines, diffLine(e, text.Clean(l)))
+			drawn := diffLine(e, text.Clean(l))
+			s.lines = append(s.lines, drawn)
+			if strings.HasPrefix(l, "+") || strings.HasPrefix(l, "-") {
+				s.brief = append(s.brief, drawn)
+			}
 		}
 		s.do = func() tea.Cmd {
 			return e.askEdit(edit, func() tea.Cmd { return v.look() })
@@ -276,10 +290,11 @@ func (v *setupView) Render(w, h int) string {
 		if i != at {
 			continue
 		}
-		more := s.lines
-		if room := max(0, h-len(lines)-(len(steps)-i)-2); len(more) > room {
-			more = more[:room]
+		more, room := s.lines, max(0, h-len(lines)-(len(steps)-i)-1)
+		if len(more) > room && len(s.brief) > 0 {
+			more = s.brief
 		}
+		more = more[:min(room, len(more))]
 		for _, l := range more {
 			lines = append(lines, widget.Blank(col+4)+widget.Cut(l, max(4, w-col-5)))
 		}
