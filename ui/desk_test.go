@@ -322,6 +322,14 @@ func (d *desk) DevicesNamed(ctx context.Context, _, customID string) ([]capgo.De
 		return slices.DeleteFunc(slices.Clone(d.hidden), func(one capgo.Device) bool { return one.CustomID != customID })
 	})
 }
+func (d *desk) SearchDevices(ctx context.Context, _, fragment string) (capgo.DeviceSearch, error) {
+	return get(ctx, d, func() capgo.DeviceSearch {
+		found := slices.DeleteFunc(slices.Concat(d.devices, d.hidden), func(one capgo.Device) bool {
+			return !strings.Contains(one.DeviceID+" "+one.CustomID, strings.ToLower(fragment))
+		})
+		return capgo.DeviceSearch{Devices: found[:min(len(found), 40)], Cut: len(found) > 40}
+	})
+}
 func (d *desk) setOverride(ctx context.Context, id, channel string) error {
 	_, err := get(ctx, d, func() bool {
 		for i := range d.devices {

@@ -295,7 +295,7 @@ func TestSupportJourney(t *testing.T) {
 		term.Type("00000000-none")
 		term.Press("enter")
 		term.Wait(time.Second)
-		term.Has("no device has the id or custom id 00000000-none")
+		term.Has("no device has 00000000-none in its id or custom id")
 	})
 }
 
@@ -310,7 +310,7 @@ func TestDeviceBeyondTheList(t *testing.T) {
 	}, func(o *Options, _ *desk) { o.Start = views.ScreenDevices }, func(term *tuitest.Terminal, d *desk) {
 		term.Press("/")
 		term.Type("far away")
-		term.Has("0 of 240", "Enter asks the server for that id or")
+		term.Has("0 of 240", "Enter asks the server for that id,")
 		term.Press("enter")
 		term.Wait(time.Second)
 		term.Has("Which device of far away?", "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b")

@@ -482,17 +482,20 @@ func (l *lines) device(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := found[0]
-	if len(found) > 1 {
+	d := found.Devices[0]
+	if len(found.Devices) > 1 {
+		if found.Cut {
+			l.say("%s", s.SearchCut)
+		}
 		var items []string
-		for _, one := range found {
+		for _, one := range found.Devices {
 			items = append(items, text.Clean(one.DeviceID)+", "+text.Clean(one.Platform)+", "+l.bundle(one.VersionName))
 		}
-		at, err := l.pick(fmt.Sprintf(s.WhichDevice, text.Clean(d.CustomID)), items)
+		at, err := l.pick(fmt.Sprintf(s.WhichDevice, text.Clean(id)), items)
 		if err != nil {
 			return err
 		}
-		d = found[at]
+		d = found.Devices[at]
 	}
 	x, err := e.Services.Registry.Explain(ctx, views.RequestOf(d))
 	if err != nil {

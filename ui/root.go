@@ -645,6 +645,11 @@ func (r *root) filterKey(m tea.KeyPressMsg) tea.Cmd {
 		r.closeFilter()
 	case "enter":
 		r.closeFilter()
+		if s, ok := r.view().(views.Searcher); ok {
+			if cmd := s.Search(); cmd != nil {
+				return cmd
+			}
+		}
 		if f, ok := r.view().(views.Filterable); ok {
 			if shown, _ := f.Counts(); shown <= 1 {
 				cmd, _ := r.act("enter") // one hit, or none: open it or look it up

@@ -118,10 +118,32 @@ func TestSupportAndManagerOnARealServer(t *testing.T) {
 	term.Until("verdict copied", limit)
 	term.Press("O")
 	term.Until("read-only", limit)
+
+	// A device that the list does not have, by a piece of its id.
+	term.Press("esc")
+	term.Press("esc")
+	term.Until("3,000 devices", limit)
+	term.Wait(2 * time.Second) // the list is read once more
+	late, err := json.Marshal(capgo.UpdateRequest{AppID: id, DeviceID: "5eed1e55-0000-4000-8000-00000badcafe", Platform: "ios", PluginVersion: "8.51.23", VersionName: "1.0.0", VersionBuild: "2.1.0", VersionOS: "18.1", IsProd: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := srv.Do(t, http.MethodPost, "/updates", strings.NewReader(string(late)), nil); status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if err := srv.Store().Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	term.Press("/")
+	term.Type("BADCAFE")
+	term.Until("0 of 3,000", limit)
+	term.Press("enter")
+	term.Until("5eed1e55-0000-4000-8000-00000badcafe", limit)
+	term.Until("In one sentence", limit)
 	end(term)
 
 	term = run(false)
-	term.Until("3,000 devices", limit)
+	term.Until("3,001 devices", limit)
 	term.Press("5")
 	term.Until("every device refuses an unsigned update", limit)
 	term.Until("leaves 30 devices behind", limit)

@@ -32,6 +32,7 @@ const (
 	CapPlatforms      = "platform_versions" // a channel's platforms may have bundles of their own
 	CapSchedule       = "schedule"          // planned releases and freezes
 	CapFleet          = "fleet"             // GET /capstan/v1/fleet
+	CapDeviceSearch   = "device_search"     // GET /capstan/v1/devices
 	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
 	CapTwoKeys        = "two_keys"          // App.SecondPublicKey and NewBundle.Seals are kept, and a device is answered by its key_id
 )

@@ -247,6 +247,15 @@ type Device struct {
 	UpdatedAt      time.Time `json:"updated_at"`
 }
 
+// DeviceSearch is the answer of GET /capstan/v1/devices: devices whose id or
+// custom id holds a fragment, those that start with it first.
+type DeviceSearch struct {
+	Devices []Device `json:"devices"`
+	// Cut says that the search ended before it had looked at every device: there
+	// may be more.
+	Cut bool `json:"cut"`
+}
+
 // DevicePage is the answer of GET /device without a device_id.
 type DevicePage struct {
 	Data       []Device `json:"data"`

@@ -133,6 +133,22 @@ func (c *Client) DevicesNamed(ctx context.Context, appID, customID string) ([]ca
 	return slices.DeleteFunc(page.Data, func(d capgo.Device) bool { return d.CustomID != customID }), nil
 }
 
+// SearchDevices finds devices whose id or custom id holds a fragment of at least
+// three characters, at most a page of them. Code unsupported where the server has
+// no such search.
+func (c *Client) SearchDevices(ctx context.Context, appID, fragment string) (capgo.DeviceSearch, error) {
+	const op = "search the devices"
+	var found capgo.DeviceSearch
+	if err := required(op, "fragment", fragment); err != nil {
+		return found, err
+	}
+	if err := c.needApp(ctx, capgo.CapDeviceSearch, op, appID); err != nil {
+		return found, err
+	}
+	err := c.get(ctx, op, "/capstan/v1/devices", url.Values{"app_id": {appID}, "fragment": {fragment}, "limit": {"1000"}}, &found)
+	return found, err
+}
+
 // SetOverride pins a device to a channel, whatever its app asks for.
 func (c *Client) SetOverride(ctx context.Context, appID, deviceID, channel string) error {
 	const op = "pin the device"

@@ -2,6 +2,7 @@ package management
 
 import (
 	"regexp"
+	"strings"
 
 	"capstan/server/store"
 )
@@ -32,6 +33,22 @@ func listDevices(c *call) error {
 		return err
 	}
 	return c.ok(page)
+}
+
+// searchDevices finds devices by a part of their id or custom id.
+func searchDevices(c *call) error {
+	fragment, limit := strings.TrimSpace(c.in.text("fragment")), c.in.limit()
+	if err := c.mustExist(); err != nil {
+		return err
+	}
+	if len([]rune(fragment)) < store.ShortestFragment {
+		return bad("fragment_too_short", "fragment is shorter than three characters")
+	}
+	found, err := c.api.Store.SearchDevices(c.ctx, c.app, fragment, limit)
+	if err != nil {
+		return err
+	}
+	return c.ok(found)
 }
 
 func (c *call) device() (string, error) {

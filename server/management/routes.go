@@ -148,6 +148,7 @@ func New(c Config) *API {
 		{"GET", "/capstan/v1/files", read, inInput, nowhere, bundleFiles, false},
 		{"POST", "/capstan/v1/explain", read, inInput, nowhere, explain, false},
 		{"GET", "/capstan/v1/events", read, inInput, nowhere, events, false},
+		{"GET", "/capstan/v1/devices", read, inInput, nowhere, searchDevices, false},
 		{"GET", "/capstan/v1/summary", read, inInput, filtered, summary, false},
 		{"GET", "/capstan/v1/fleet", read, inInput, nowhere, fleet, false},
 		{"GET", "/capstan/v1/schedule", read, inInput, filtered, listPlans, false},

@@ -65,7 +65,7 @@ func conform(t *testing.T, open opener) {
 	}{
 		{"apps", testApps}, {"bundle names are used once", testBundleNames}, {"channels", testChannels}, {"rollout", testRollout},
 		{"compare and set", testCompareAndSet}, {"racing operators", testRace}, {"overrides and choices", testOverrides}, {"keyed apps", testKeyed},
-		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"shares", testShares}, {"polls", testPolls}, {"devices by page", testDevicePages},
+		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"shares", testShares}, {"polls", testPolls}, {"devices by page", testDevicePages}, {"devices by fragment", testDeviceSearch},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
 		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
@@ -1179,6 +1179,52 @@ func testRepeatedPolls(t *testing.T, open opener) {
 	_, err := s.CreateApp(t.Context(), "test", capgo.App{AppID: app})
 	ok(t, err)
 	seen(time.Minute, "1.1.0", first.Add(14*time.Minute)) // the app was made anew
+}
+
+func testDeviceSearch(t *testing.T, open opener) {
+	now := newClock()
+	s := fresh(t, open, store.Options{Now: now.Now})
+	ctx := t.Context()
+	for i := range 30 {
+		now.add(time.Second)
+		r := request(device(i))
+		if i == 7 {
+			r.CustomID = "Customer 100%_x"
+		}
+		s.Seen(r, decide.Verdict{})
+	}
+	r := request("5eed0000-0000-4000-8000-0000000000ff")
+	s.Seen(r, decide.Verdict{})
+	ok(t, s.Flush(ctx))
+	for _, c := range []struct {
+		fragment string
+		limit    int
+		first    string
+		found    int
+		cut      bool
+	}{
+		{"5EED", 0, r.DeviceID, 1, false},               // how it starts, in either case
+		{"00ff", 0, r.DeviceID, 1, false},               // how it ends
+		{"0000000002", 0, device(29), 11, false},     // in the middle: the last seen first
+		{"00000000-0000-4000", 10, device(0), 10, true}, // more than asked for
+		{"mer 100%_x", 0, device(7), 1, false},          // signs that stand for themselves
+		{"100%%x", 0, "", 0, false},
+		{"nobody", 0, "", 0, false},
+	} {
+		got, err := s.SearchDevices(ctx, app, c.fragment, c.limit)
+		ok(t, err)
+		if len(got.Devices) != c.found || got.Cut != c.cut || c.found > 0 && got.Devices[0].DeviceID != c.first {
+			t.Errorf("%q: %d devices, cut %t: %+v", c.fragment, len(got.Devices), got.Cut, got.Devices)
+		}
+	}
+	if other, err := s.SearchDevices(ctx, "com.example.other", "5eed", 0); err != nil || len(other.Devices) != 0 {
+		t.Errorf("another app: %+v %v", other, err)
+	}
+	ended, stop := context.WithCancel(ctx)
+	stop()
+	if _, err := s.SearchDevices(ended, app, "5eed", 0); err == nil {
+		t.Error("a search that nobody waits for has an answer")
+	}
 }
 
 func testDevicePages(t *testing.T, open opener) {

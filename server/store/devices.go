@@ -107,6 +107,82 @@ func (s *Store) Device(ctx context.Context, appID, deviceID string) (capgo.Devic
 	return listed(ctx, s, func(from querier) (capgo.Device, error) { return one(ctx, from, q, scanDevice, noDevice()) })
 }
 
+// ShortestFragment is how many characters a search for devices needs.
+const ShortestFragment = 3
+
+// searchTime bounds the part of a search that looks at devices one by one. With
+// SQLite a million take about a second.
+const searchTime = 2 * time.Second
+
+// SearchDevices finds the devices of an app whose id or custom id holds a
+// fragment, in either case: first those whose id starts with it, which an index
+// answers, then the others, the last seen first, for as long as searchTime lasts.
+// limit is 1 to 1000, 50 when zero.
+func (s *Store) SearchDevices(ctx context.Context, appID, fragment string, limit int) (capgo.DeviceSearch, error) {
+	if limit <= 0 {
+		limit = 50
+	}
+	limit, fragment = min(limit, 1000), strings.ToLower(fragment)
+	return listed(ctx, s, func(from querier) (capgo.DeviceSearch, error) {
+		q := query{text: `SELECT ` + deviceColumns + ` FROM ` + deviceTables + ` WHERE TRUE`}
+		q.and(`d.app_id = `, appID)
+		q.and(`d.device_id >= `, fragment)
+		q.and(`d.device_id < `, fragment+"\U0010FFFF")
+		q.text += ` ORDER BY d.device_id`
+		q.limit(limit, limit, limit)
+		first, err := collect(ctx, from, q, scanDevice)
+		if err != nil || len(first) == limit {
+			return capgo.DeviceSearch{Devices: first, Cut: err == nil}, err
+		}
+		rest, cut, err := s.scanDevices(ctx, from, appID, fragment, limit)
+		if err != nil {
+			return capgo.DeviceSearch{}, err
+		}
+		seen := map[string]bool{}
+		for _, d := range first {
+			seen[d.DeviceID] = true
+		}
+		for _, d := range rest {
+			if !seen[d.DeviceID] && len(first) < limit {
+				first = append(first, d)
+			}
+		}
+		return capgo.DeviceSearch{Devices: first, Cut: cut || len(first) == limit}, nil
+	})
+}
+
+// scanDevices looks at an app's devices one by one, the last seen first, until
+// limit of them hold the fragment or searchTime is over, which it calls cut.
+func (s *Store) scanDevices(ctx context.Context, from querier, appID, fragment string, limit int) (found []capgo.Device, cut bool, err error) {
+	timed, stop := context.WithTimeout(ctx, searchTime)
+	defer stop()
+	q := query{text: `SELECT ` + deviceColumns + ` FROM ` + deviceTables + ` WHERE TRUE`}
+	q.and(`d.app_id = `, appID)
+	pattern := q.arg("%" + likeLiteral.Replace(fragment) + "%")
+	q.text += fmt.Sprintf(` AND (d.device_id LIKE %s ESCAPE '!' OR LOWER(d.custom_id) LIKE %s ESCAPE '!')`, pattern, pattern)
+	q.text += ` ORDER BY d.polled_at DESC, d.device_id DESC`
+	q.limit(limit, limit, limit)
+	rows, err := from.QueryContext(timed, q.text, q.args...)
+	if err == nil {
+		defer rows.Close()
+		for rows.Next() {
+			d, err := scanDevice(rows)
+			if err != nil {
+				break // rows.Err says why
+			}
+			found = append(found, d)
+		}
+		err = rows.Err()
+	}
+	if err != nil && ctx.Err() == nil && timed.Err() != nil {
+		return found, true, nil
+	}
+	return found, false, fault("search the devices", err)
+}
+
+// likeLiteral makes text stand for itself in LIKE … ESCAPE '!'.
+var likeLiteral = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
 // SetOverride forces a channel on a device, whether or not it was ever seen.
 // Codes channel_not_found, public_channel_override.
 func (s *Store) SetOverride(ctx context.Context, actor, appID, deviceID, channel string) error {

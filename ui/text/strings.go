@@ -160,6 +160,7 @@ type Strings struct {
 	RemoteServer, Address, ForDevices, UpSince, DataFolder, Requests, TotalRequests, LogTitle, NoLog, ScanMe, CanDo string
 	CapgoOnly                                                                                                       string
 	LocalOnlyNote, LocalOnlyHow, KnownDevices                                                                       string
+	Searching, SearchedAll, SearchCut, SearchCutHow, SearchOffer                                                    string
 	ProfileNoServer                                                                                                 string
 	LanNote, KeyLiveOn, KeyLiveNowhere, KeyHeldBy, KeyHeldNone                                                      string
 	LogFollows, LogHalted, LogNew, LogLine, LogLines                                                                string

@@ -27,7 +27,13 @@ type devicesView struct {
 	page   Resource[capgo.DevicePage]
 	cursor string // of the next page
 	more   bool
-	found  Resource[[]capgo.Device] // by exact id or custom id, when it is not in the list
+	found  Resource[capgo.DeviceSearch] // by id, custom id or a part of one, when it is not in the list
+
+	// searched is set while the table shows what the server found, and loaded are
+	// the devices that it showed before.
+	searched *capgo.DeviceSearch
+	loaded   []capgo.Device
+	asked    string // what was searched for
 
 	open    *capgo.Device
 	explain Resource[capgo.Explanation]
@@ -102,6 +108,9 @@ func (v *devicesView) Enter() tea.Cmd {
 	if v.open != nil {
 		return v.ask()
 	}
+	if v.page.Ready() && v.table.Len()+len(v.loaded) > pageSize { // a long list is read again only when asked
+		return v.e.LoadChannels()
+	}
 	return tea.Batch(v.e.LoadChannels(), v.firstPage())
 }
 
@@ -127,7 +136,13 @@ func (v *devicesView) Back() bool {
 	v.open = nil
 	return was
 }
-func (v *devicesView) SetFilter(s string) { v.table.Filter(s) }
+func (v *devicesView) SetFilter(s string) {
+	if v.searched != nil && s == "" {
+		v.table.SetRows(v.loaded)
+		v.searched, v.loaded = nil, nil
+	}
+	v.table.Filter(s)
+}
 func (v *devicesView) FilterText() string {
 	if v.open != nil {
 		return "" // the open device has the screen, and esc leaves it first
@@ -154,29 +169,82 @@ func isDeviceID(s string) bool {
 	return len(s) == 36
 }
 
-// look asks the server for the device with an id, or for those with a custom id.
-func (v *devicesView) look(id string) tea.Cmd {
-	find := v.e.Find(id)
-	return v.found.Load(v.e, find)
+// shortestFragment is how many characters a server's search needs.
+const shortestFragment = 3
+
+// Search takes the filter to the server when there are more devices than are
+// here; nil when all are here, or the filter is too short to search for.
+func (v *devicesView) Search() tea.Cmd {
+	q := strings.TrimSpace(v.table.FilterText())
+	whole := v.page.Ready() && !v.page.Loading() && !v.more
+	if whole || v.open != nil || len([]rune(q)) < shortestFragment {
+		return nil
+	}
+	return v.look(q)
 }
 
-// Find gives the read that looks for a device by its id, or for those with a
-// custom id. That there is none is an error.
-func (e *Env) Find(id string) func(ctx context.Context) ([]capgo.Device, error) {
+// look asks the server for the device with an id, or for those with a custom id
+// or a part of either.
+func (v *devicesView) look(id string) tea.Cmd {
+	v.asked = strings.TrimSpace(id)
+	return v.found.Load(v.e, v.e.Find(id))
+}
+
+// Find gives the read that looks for a device by its id, for those with a custom
+// id, or else for those whose ids hold a fragment. That there is none is an error.
+func (e *Env) Find(id string) func(ctx context.Context) (capgo.DeviceSearch, error) {
 	id = strings.TrimSpace(id)
-	none := sprintf(e.S.NoDeviceNamed, text.Clean(id))
-	return func(ctx context.Context) ([]capgo.Device, error) {
+	none, cut := sprintf(e.S.NoDeviceNamed, text.Clean(id)), e.S.SearchCutHow
+	return func(ctx context.Context) (capgo.DeviceSearch, error) {
 		if low := strings.ToLower(id); isDeviceID(low) {
 			d, err := e.Services.Registry.Device(ctx, e.Facts.AppID, low)
-			return []capgo.Device{d}, err
+			return capgo.DeviceSearch{Devices: []capgo.Device{d}}, err
 		}
-		found, err := e.Services.Registry.DevicesNamed(ctx, e.Facts.AppID, id)
-		if err == nil && len(found) == 0 {
-			err = failure.New(failure.NotFound, "device_not_found", "", none, "")
+		named, err := e.Services.Registry.DevicesNamed(ctx, e.Facts.AppID, id)
+		if err != nil || len(named) > 0 {
+			return capgo.DeviceSearch{Devices: named}, err
+		}
+		var found capgo.DeviceSearch
+		if len([]rune(id)) >= shortestFragment {
+			found, err = e.Services.Registry.SearchDevices(ctx, e.Facts.AppID, id)
+			if failure.CodeOf(err) == "unsupported" {
+				err = nil // Capgo's own server finds whole ids only
+			}
+		}
+		if err == nil && len(found.Devices) == 0 {
+			hint := ""
+			if found.Cut {
+				hint = cut
+			}
+			err = failure.New(failure.NotFound, "device_not_found", "", none, hint)
 		}
 		return found, err
 	}
 }
+
+// showFound opens the one device that was found, asks which of a few with one custom
+// id is meant, or lists what holds a fragment.
+func (v *devicesView) showFound() tea.Cmd {
+	found := v.found.Value
+	first := found.Devices[0]
+	switch {
+	case len(found.Devices) == 1 && !found.Cut:
+		return v.show(first)
+	case first.CustomID != "" && len(found.Devices) <= fewDevices && !slices.ContainsFunc(found.Devices, func(d capgo.Device) bool { return d.CustomID != first.CustomID }):
+		return v.choose(found.Devices)
+	}
+	if v.searched == nil {
+		v.loaded = v.table.Rows()
+	}
+	v.searched = &found
+	v.table.SetRows(slices.Clone(found.Devices))
+	v.table.Filter(v.asked) // esc clears it, and shows the list again
+	v.showNames(found.Devices)
+	return nil
+}
+
+// fewDevices are as many as a dialog can list.
+const fewDevices = 12
 
 // choose asks which of several devices with one custom id is meant.
 func (v *devicesView) choose(found []capgo.Device) tea.Cmd {
@@ -221,24 +289,12 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 	case LoadedMsg:
 		switch {
 		case m.Of(&v.page) && v.page.Err == nil:
-			v.showNames(v.page.Value.Data)
-			if v.cursor == "" {
-				v.table.SetRows(slices.Clone(v.page.Value.Data))
-			} else {
-				v.table.Append(v.page.Value.Data...)
-			}
-			v.more = v.page.Value.HasMore && v.page.Value.NextCursor != ""
-			if v.more && v.table.Len() < maxDevices {
-				return v.nextPage(v.page.Value.NextCursor)
-			}
+			return v.take(v.page.Value)
 		case m.Of(&v.found):
 			if v.found.Err != nil {
 				return NoticeErr(v.found.Err)
 			}
-			if len(v.found.Value) > 1 {
-				return v.choose(v.found.Value)
-			}
-			return v.show(v.found.Value[0])
+			return v.showFound()
 		}
 	case RefreshMsg:
 		if v.open != nil {
@@ -258,6 +314,31 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 		v.table.Scroll(wheel(m))
 	case tea.MouseClickMsg:
 		v.table.Click(m.Y)
+	}
+	return nil
+}
+
+// take puts a page of devices behind those that are here, and reads on.
+func (v *devicesView) take(p capgo.DevicePage) tea.Cmd {
+	v.showNames(p.Data)
+	v.more = p.HasMore && p.NextCursor != ""
+	have := 0
+	switch {
+	case v.searched != nil && v.cursor == "":
+		v.loaded = slices.Clone(p.Data)
+		have = len(v.loaded)
+	case v.searched != nil:
+		v.loaded = append(v.loaded, p.Data...)
+		have = len(v.loaded)
+	case v.cursor == "":
+		v.table.SetRows(slices.Clone(p.Data))
+		have = v.table.Len()
+	default:
+		v.table.Append(p.Data...)
+		have = v.table.Len()
+	}
+	if v.more && have < maxDevices {
+		return v.nextPage(p.NextCursor)
 	}
 	return nil
 }
@@ -372,6 +453,14 @@ func (v *devicesView) Render(w, h int) string {
 	}
 	status := e.S.One(int64(v.table.Len()), e.S.OneDevice, e.S.ManyDevices)
 	switch {
+	case v.searched != nil && v.searched.Cut:
+		status += "  " + e.St.Warn.Render("! ") + e.S.SearchCut
+	case v.searched != nil:
+		status += "  " + e.S.SearchedAll
+	case v.found.Loading():
+		status += "  " + widget.Spinner(e.Step) + " " + e.S.Searching
+	case v.table.FilterText() != "" && (v.more || v.page.Loading()):
+		status += "  " + e.S.SearchOffer
 	case v.page.Err != nil:
 		status += "  " + e.St.Warn.Render("! "+text.Clean(v.page.Err.Error()))
 	case v.page.Loading():

@@ -490,7 +490,13 @@ func (r *releaser) promotePanel(w, h int) string {
 	proof := r.log(release.StageProve)
 	if proof.state == "done" {
 		said := hostOnly.ReplaceAllString(orElse(proof.note, e.S.ProofDone), "$1")
-		row(e.S.ProofLabel, e.St.OK.Render("✓ ")+e.St.Text.Render(widget.Cut(said, max(4, w-col-5))))
+		for i, l := range widget.Wrap(said, max(8, w-col-5)) {
+			if i == 0 {
+				row(e.S.ProofLabel, e.St.OK.Render("✓ ")+e.St.Text.Render(l))
+			} else if len(lines) < h-6 {
+				row("", "  "+e.St.Text.Render(l))
+			}
+		}
 	}
 	if table := proofLines(e, p.Proof, w-col-3); len(table) > 0 && len(lines)+len(table) <= h-4 {
 		for _, l := range table {

@@ -47,6 +47,9 @@ type Registry interface {
 	Device(ctx context.Context, appID, deviceID string) (capgo.Device, error)
 	// DevicesNamed finds devices by the custom id that their app gave them.
 	DevicesNamed(ctx context.Context, appID, customID string) ([]capgo.Device, error)
+	// SearchDevices finds devices by a part of their id or custom id; code
+	// unsupported where the server cannot.
+	SearchDevices(ctx context.Context, appID, fragment string) (capgo.DeviceSearch, error)
 	SetOverride(ctx context.Context, appID, deviceID, channel string) error
 	ClearOverride(ctx context.Context, appID, deviceID string) error
 	// History lists changes newest first; an empty channel means all.

@@ -124,6 +124,12 @@ type Filterable interface {
 	Counts() (shown, all int)
 }
 
+// Searcher is a Filterable whose list may be longer than what is here: Search
+// takes the filter to where the rest is, and is nil when there is no need.
+type Searcher interface {
+	Search() tea.Cmd
+}
+
 // Action is one thing that a key does. Actions that cannot run now stay
 // visible, dimmed, with their reason.
 type Action struct {

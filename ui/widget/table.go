@@ -151,6 +151,9 @@ func (t *Table[T]) clamp() {
 	t.cursor = max(0, min(t.cursor, len(t.shown)-1))
 }
 
+// Rows are all rows in the order in which they were given.
+func (t *Table[T]) Rows() []T { return t.rows }
+
 // Len is the number of rows; Shown how many of them pass the filter.
 func (t *Table[T]) Len() int { return len(t.rows) }
 
