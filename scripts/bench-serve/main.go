@@ -36,6 +36,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 20, "rounds")
 	seconds := flag.Float64("seconds", 0.5, "length of a round")
 	flag.IntVar(&o.devices, "devices", 5_000_000, "device rows of the large fleet")
+	flag.StringVar(&o.selfhost, "selfhost", "", "capgo-selfhost, to be compared with")
 	flag.Parse()
 	o.slice = time.Duration(*seconds * float64(time.Second))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -47,9 +48,9 @@ func main() {
 }
 
 type options struct {
-	capstan, dir    string
-	rounds, devices int
-	slice           time.Duration
+	capstan, dir, selfhost string
+	rounds, devices        int
+	slice                  time.Duration
 }
 
 // serveBare is the limit: net/http with an answer of a usual length, and
@@ -101,7 +102,7 @@ func load() string {
 }
 
 // startAll starts the servers and stops them all until their turn: bare, few,
-// many, large.
+// many, large, and capgo-selfhost where it is there.
 func startAll(ctx context.Context, o options) ([]*process, error) {
 	var list []*process
 	for _, s := range []struct {
@@ -128,6 +129,16 @@ func startAll(ctx context.Context, o options) ([]*process, error) {
 		list = append(list, p)
 		p.pause()
 	}
+	if o.selfhost != "" {
+		p, err := startSelfhost(ctx, o, o.dir+"/selfhost")
+		if p != nil {
+			list = append(list, p)
+		}
+		if err != nil {
+			return list, fmt.Errorf("capgo-selfhost: %w", err)
+		}
+		p.pause()
+	}
 	return list, nil
 }
 
@@ -152,11 +163,15 @@ func rates(ctx context.Context, o options, servers []*process) error {
 	if err := inTurn(ctx, o, list); err != nil {
 		return err
 	}
-	large := servers[len(servers)-1]
+	if o.selfhost != "" {
+		few, peer := list[1], list[len(list)-1]
+		fmt.Printf("%s answers %.1f times as often as %s\n\n", few.name, few.total.rate()/peer.total.rate(), peer.name)
+	}
+	large := servers[3]
 	if err := inTurn(ctx, o, []*contest{{server: servers[0], name: servers[0].name, devices: 5_000}, {server: large, name: large.name + ", each asking once", devices: large.devices}}); err != nil {
 		return err
 	}
-	for _, s := range servers[1:] {
+	for _, s := range servers[1:4] {
 		s.resume()
 		kept, dropped := s.metric("capstan_devices"), s.metric("capstan_polls_dropped_total")
 		s.pause()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"context"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a server of its own, so that its memory and CPU are its own.
@@ -132,7 +136,93 @@ func (p *process) send(ctx context.Context, path string, body map[string]any) er
 	}
 	defer answer.Body.Close()
 	if text, err = io.ReadAll(answer.Body); err != nil || answer.StatusCode/100 != 2 {
-		return fmt.Errorf("POST %s: %d %s %w", path, answer.StatusCode, text, err)
+		return errors.Join(fmt.Errorf("POST %s: %d %s", path, answer.StatusCode, text), err)
+	}
+	return nil
+}
+
+// startSelfhost starts capgo-selfhost, another server of the same protocol, with
+// the same apps.
+func startSelfhost(ctx context.Context, o options, dir string) (*process, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(address)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	const key = "bench"
+	p := &process{name: "capgo-selfhost", address: address, command: exec.CommandContext(ctx, o.selfhost)}
+	p.command.Env = append(os.Environ(), "DATA_DIR="+dir, "API_KEY="+key, "PORT="+port, "PUBLIC_URL=http://localhost:"+port)
+	if err := p.command.Start(); err != nil { // its line a request goes nowhere
+		return nil, err
+	}
+	for range 100 {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			_ = conn.Close()
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	for app := range apps {
+		base := fmt.Sprintf("http://%s/api/apps/com.example.bench%d", address, app)
+		if err := post(ctx, base+"/channels/production?public=true", key, "", nil); err != nil {
+			return p, err
+		}
+		for _, v := range versions {
+			body, kind, err := selfhostBundle(v)
+			if err != nil {
+				return p, err
+			}
+			if err := post(ctx, base+"/bundles", key, kind, body); err != nil {
+				return p, err
+			}
+		}
+		if err := post(ctx, base+"/channels/production/bundle?version="+versions[1], key, "", nil); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// selfhostBundle is a form with the smallest archive that capgo-selfhost takes.
+func selfhostBundle(version string) (body []byte, kind string, err error) {
+	var archive, form bytes.Buffer
+	z := zip.NewWriter(&archive)
+	if _, err := z.Create("index.html"); err != nil {
+		return nil, "", err
+	}
+	if err := z.Close(); err != nil {
+		return nil, "", err
+	}
+	f := multipart.NewWriter(&form)
+	if err := f.WriteField("version", version); err != nil {
+		return nil, "", err
+	}
+	part, err := f.CreateFormFile("file", version+".zip")
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = part.Write(archive.Bytes())
+	err = errors.Join(err, f.Close())
+	return form.Bytes(), f.FormDataContentType(), err
+}
+
+func post(ctx context.Context, url, key, kind string, body []byte) error {
+	r, err := http.NewRequestWithContext(ctx, "POST", url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Content-Type", kind)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if text, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode/100 != 2 {
+		return errors.Join(fmt.Errorf("POST %s: %d %s", url, answer.StatusCode, text), err)
 	}
 	return nil
 }
@@ -151,22 +241,16 @@ func (p *process) kill() {
 	_ = p.command.Wait()
 }
 
-// cpu is the time that the server has spent, in all its threads.
+// cpu is the time that the server has spent, in all its threads. The kernel's
+// clock of the process counts it exactly; /proc/…/stat samples it, and misses
+// what is over between two ticks.
 func (p *process) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
-	if err != nil {
+	const scheduled = 2 // CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
+	var spent unix.Timespec
+	if err := unix.ClockGettime(int32(^p.command.Process.Pid<<3|scheduled), &spent); err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	var ticks int64
-	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return time.Duration(spent.Nano())
 }
 
 // peak is the most memory that the server had, in bytes.

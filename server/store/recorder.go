@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/maphash"
+	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -305,10 +307,14 @@ func (r *recorder) write(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	err := r.s.change(ctx, func(t *tx) error {
 		added = map[string]int64{}
-		w := &eventWriter{s: r.s, t: t, now: r.s.ms()}
+		w := &eventWriter{s: r.s, t: t, now: r.s.ms(), counts: newCounts()}
 		defer w.close()
+		before, err := w.earlier(ctx, polls)
+		if err != nil {
+			return err
+		}
 		for key, p := range polls {
-			isNew, err := w.poll(ctx, key, p, r.devices[key.app]+added[key.app] < r.s.limits.DevicesPerApp)
+			isNew, err := w.poll(ctx, key, p, before[key], r.devices[key.app]+added[key.app] < r.s.limits.DevicesPerApp)
 			if err != nil {
 				return err
 			}
@@ -323,6 +329,9 @@ func (r *recorder) write(ctx context.Context) error {
 			if err := w.batch(ctx, b); err != nil {
 				return err
 			}
+		}
+		if err := w.writeCounts(ctx); err != nil {
+			return err
 		}
 		for id, at := range uses {
 			if err := t.exec(ctx, `UPDATE tokens SET last_used = $1 WHERE id = $2`, at, id); err != nil {
@@ -370,6 +379,7 @@ type eventWriter struct {
 	t        *tx
 	now      int64
 	prepared map[string]*sql.Stmt
+	counts   counts
 }
 
 func (w *eventWriter) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
@@ -427,19 +437,56 @@ type earlier struct {
 	polled         int64
 }
 
-// poll writes a device's row and counts it once an hour for its channel.
-func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool) (rowOutcome, error) {
-	find, err := w.stmt(ctx, `SELECT channel_id, on_live, version_name, version_build, polled_at FROM devices WHERE app_id = $1 AND device_id = $2`)
+// askedAtOnce is how many rows one statement looks up.
+const askedAtOnce = 256
+
+// earlier looks up the rows of the devices that polled; those that have none are
+// not in it.
+func (w *eventWriter) earlier(ctx context.Context, polls map[deviceKey]poll) (map[deviceKey]earlier, error) {
+	byApp := map[string][]string{}
+	for key := range polls {
+		byApp[key.app] = append(byApp[key.app], key.device)
+	}
+	found := make(map[deviceKey]earlier, len(polls))
+	for app, devices := range byApp {
+		for some := range slices.Chunk(devices, askedAtOnce) {
+			if err := w.lookUp(ctx, app, some, found); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+func (w *eventWriter) lookUp(ctx context.Context, app string, devices []string, found map[deviceKey]earlier) error {
+	// The last one is asked for again until the number is a power of two, so that few statements are prepared.
+	n := 1 << bits.Len(uint(len(devices)-1))
+	args := []any{app}
+	for i := range n {
+		args = append(args, devices[min(i, len(devices)-1)])
+	}
+	find, err := w.stmt(ctx, `SELECT device_id, channel_id, on_live, version_name, version_build, polled_at FROM devices WHERE app_id = $1 AND device_id IN (`+placeholders(2, n)+`)`)
 	if err != nil {
-		return rowRefused, err
+		return err
 	}
-	var before earlier
-	err = find.QueryRowContext(ctx, key.app, key.device).Scan(&before.channel, &before.onLive, &before.bundle, &before.native, &before.polled)
-	before.known = err == nil
+	rows, err := find.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		before, device := earlier{known: true}, ""
+		if err := rows.Scan(&device, &before.channel, &before.onLive, &before.bundle, &before.native, &before.polled); err != nil {
+			return err
+		}
+		found[deviceKey{app, device}] = before
+	}
+	return rows.Err()
+}
+
+// poll writes a device's row and counts it once an hour for its channel.
+func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, before earlier, room bool) (rowOutcome, error) {
 	known := before.known
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return rowRefused, err
-	}
 	if !known && !room {
 		return rowRefused, nil
 	}
@@ -458,13 +505,9 @@ func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool
 	}
 	if p.channel != 0 {
 		counted := known && before.polled/hour == p.at/hour && before.channel == p.channel
-		if err := w.countPoll(ctx, key.app, p, counted, before.onLive); err != nil {
-			return rowRefused, err
-		}
+		w.countPoll(key.app, p, counted, before.onLive)
 	}
-	if err := w.countDay(ctx, key.app, p, before); err != nil {
-		return rowRefused, err
-	}
+	w.countDay(key.app, p, before)
 	if known {
 		return rowChanged, nil
 	}
@@ -473,40 +516,36 @@ func (w *eventWriter) poll(ctx context.Context, key deviceKey, p poll, room bool
 
 // countPoll keeps the distinct devices of an hour: a device counts once, and
 // as live from the poll on in which it first ran the channel's bundle.
-func (w *eventWriter) countPoll(ctx context.Context, app string, p poll, counted, wasLive bool) error {
-	var devices, live int64
+func (w *eventWriter) countPoll(app string, p poll, counted, wasLive bool) {
+	var more pollCount
 	if !counted {
-		devices = 1
+		more.devices = 1
 	}
 	if p.onLive && (!counted || !wasLive) {
-		live = 1
+		more.live = 1
 	}
 	if counted && wasLive && !p.onLive {
-		live = -1
+		more.live = -1
 	}
-	if devices == 0 && live == 0 {
-		return nil
+	if more == (pollCount{}) {
+		return
 	}
-	_, err := w.exec(ctx, `INSERT INTO poll_hours (app_id, hour, channel_id, devices, on_live) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (app_id, hour, channel_id) DO UPDATE SET devices = poll_hours.devices + excluded.devices, on_live = poll_hours.on_live + excluded.on_live`,
-		app, p.at/hour*hour, p.channel, devices, live)
-	return err
+	k := pollHour{app, p.at / hour * hour, p.channel}
+	sum := w.counts.polls[k]
+	w.counts.polls[k] = pollCount{sum.devices + more.devices, sum.live + more.live}
 }
 
 // countDay keeps the distinct devices of a day and the versions they ran.
-func (w *eventWriter) countDay(ctx context.Context, app string, p poll, before earlier) error {
+func (w *eventWriter) countDay(app string, p poll, before earlier) {
 	today := p.at / day * day
 	sameDay := before.known && before.polled/day == p.at/day
 	if !sameDay {
-		fresh := 1
-		if before.known && fromMS(before.polled).Format("2006-01") == fromMS(p.at).Format("2006-01") {
-			fresh = 0
+		sum := w.counts.days[appDay{app, today}]
+		sum.devices++
+		if !before.known || fromMS(before.polled).Format("2006-01") != fromMS(p.at).Format("2006-01") {
+			sum.fresh++
 		}
-		_, err := w.exec(ctx, `INSERT INTO app_days (app_id, day, devices, month_devices) VALUES ($1, $2, 1, $3)
-			ON CONFLICT (app_id, day) DO UPDATE SET devices = app_days.devices + 1, month_devices = app_days.month_devices + excluded.month_devices`, app, today, fresh)
-		if err != nil {
-			return err
-		}
+		w.counts.days[appDay{app, today}] = sum
 	}
 	for _, v := range []struct{ kind, old, new string }{
 		{string(ByBundle), before.bundle, clip(p.request.VersionName, 128)}, {string(ByNative), before.native, clip(p.request.VersionBuild, 128)},
@@ -515,18 +554,10 @@ func (w *eventWriter) countDay(ctx context.Context, app string, p poll, before e
 			continue
 		}
 		if sameDay {
-			if _, err := w.exec(ctx, `UPDATE version_days SET devices = devices - 1 WHERE app_id = $1 AND day = $2 AND kind = $3 AND version = $4 AND devices > 0`,
-				app, today, v.kind, v.old); err != nil {
-				return err
-			}
+			w.counts.versions[versionDay{app, today, v.kind, v.old}]--
 		}
-		_, err := w.exec(ctx, `INSERT INTO version_days (app_id, day, kind, version, devices) VALUES ($1, $2, $3, $4, 1)
-			ON CONFLICT (app_id, day, kind, version) DO UPDATE SET devices = version_days.devices + 1`, app, today, v.kind, w.s.recorder.word(app+" "+v.kind, v.new, w.now))
-		if err != nil {
-			return err
-		}
+		w.counts.versions[versionDay{app, today, v.kind, w.s.recorder.word(app+" "+v.kind, v.new, w.now)}]++
 	}
-	return nil
 }
 
 // wordsKept bounds the distinct words of one kind that an app's counts may
@@ -630,10 +661,8 @@ func (w *eventWriter) countEvent(ctx context.Context, b *batch, e capgo.StatsEve
 	// A file's name may follow the version; the counts are by bundle.
 	version, _, _ = strings.Cut(version, ":")
 	version, action = w.s.recorder.word(b.app+" version", version, w.now), w.s.recorder.word(b.app+" action", action, w.now)
-	_, err = w.exec(ctx, `INSERT INTO event_hours (app_id, hour, channel_id, version_name, platform, action, n) VALUES ($1, $2, $3, $4, $5, $6, 1)
-		ON CONFLICT (app_id, hour, channel_id, version_name, platform, action) DO UPDATE SET n = event_hours.n + 1`,
-		b.app, b.at/hour*hour, channel, version, clip(e.Platform, 16), action)
-	return err
+	w.counts.events[eventHour{b.app, b.at / hour * hour, channel, version, clip(e.Platform, 16), action}]++
+	return nil
 }
 
 // clip cuts text from outside to a number of bytes, at a character's edge, and
