@@ -17,23 +17,25 @@ func init() { registrations = append(registrations, newFsck) }
 func newFsck(c *Command) *cobra.Command {
 	var f workspaceFlags
 	var all bool
+	var ledgerKey string
 	command := &cobra.Command{
 		Use: "fsck [APPID]", Short: "Compare storage, registry, public addresses, signatures, channels and journals", Args: cobra.MaximumNArgs(1),
 		Long: `fsck compares the objects in storage, the registry's rows, what the public addresses really serve,
-the signatures with the app's key on record, the channels' pointers and history, and the release
-journals of this machine. Every drift gets a line with its fix; nothing is changed. Bundles that a
+the signatures with the app's key on record, the channels' pointers and history with the proofs of the
+server's ledger, and the release journals of this machine. Every drift gets a line with its fix; nothing is changed. Bundles that a
 channel serves are downloaded and opened; --all does so with every bundle.
 
 Exit status: 0 when nothing needs to be put right (warnings are allowed), 1 when something does,
 6 when a bundle that a channel serves does not verify.`,
-		RunE: func(cmd *cobra.Command, args []string) error { return c.fsck(cmd.Context(), &f, args, all) },
+		RunE: func(cmd *cobra.Command, args []string) error { return c.fsck(cmd.Context(), &f, args, all, ledgerKey) },
 	}
 	f.add(command)
+	command.Flags().StringVar(&ledgerKey, "ledger-key", "", "file with the public key of the server's ledger (its ledger.pub): the root of every proof must be signed with it")
 	command.Flags().BoolVar(&all, "all", false, "download and open every bundle, not only those that are served")
 	return command
 }
 
-func (c *Command) fsck(ctx context.Context, f *workspaceFlags, args []string, all bool) error {
+func (c *Command) fsck(ctx context.Context, f *workspaceFlags, args []string, all bool, ledgerKey string) error {
 	w, err := c.workspace(ctx, f)
 	if err != nil {
 		return err
@@ -42,6 +44,11 @@ func (c *Command) fsck(ctx context.Context, f *workspaceFlags, args []string, al
 		return err
 	}
 	config := fsck.Config{Registry: w.Registry, Journals: w.Journals, All: all}
+	if ledgerKey != "" {
+		if config.LedgerKey, err = readLedgerKey(ledgerKey); err != nil {
+			return err
+		}
+	}
 	if w.Storage != nil {
 		config.Storage = w.Storage
 	}

@@ -1,7 +1,7 @@
 // Package fsck compares the places where a release leaves its traces: the
 // objects in storage, the registry's rows, what the public addresses really
 // serve, the signatures with the app's key, the channels' pointers and history,
-// and the release journals on this machine. It names every drift, and changes
+// the proofs of the server's ledger, and the release journals on this machine. It names every drift, and changes
 // nothing.
 //
 // Start with Check.
@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
@@ -61,6 +63,8 @@ type Config struct {
 	Journals Journals // nil leaves the journals out
 	// PublicKey (PEM) stands in where the registry has no key on record; "" for none.
 	PublicKey string
+	// LedgerKey is what the server signs its ledger with; nil when it is not known.
+	LedgerKey note.Verifier
 	// All downloads every bundle, not only those that channels serve.
 	All bool
 	// HTTP fetches the public addresses; nil for a client with sensible limits.
@@ -150,7 +154,7 @@ func Check(ctx context.Context, config Config) (Report, error) {
 	if c.HTTP == nil {
 		c.HTTP = transport.NewHTTP()
 	}
-	for _, step := range []func(context.Context) error{c.readRegistry, c.checkKey, c.checkChannels, c.checkBundles, c.checkOrphans, c.checkJournals} {
+	for _, step := range []func(context.Context) error{c.readRegistry, c.checkKey, c.checkChannels, c.checkBundles, c.checkOrphans, c.checkJournals, c.checkLedger} {
 		if err := step(ctx); err != nil {
 			return c.report, err
 		}
@@ -259,9 +263,7 @@ func (c *check) checkChannels(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		last := slices.IndexFunc(history, func(change capgo.Change) bool {
-			return change.Action == "channel.promote" || change.Action == "channel.rollback" || change.Action == "rollout.promote"
-		})
+		last := slices.IndexFunc(history, movesLive)
 		live := capgo.Builtin
 		if ch.Version != nil && ch.Version.Name != "" {
 			live = ch.Version.Name

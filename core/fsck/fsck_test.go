@@ -29,6 +29,7 @@ type world struct {
 	config fsck.Config
 	state  string // folder of the journals
 	files  string // folder of the storage
+	data   string // of the server
 	client *remote.Client
 	// pipeline and plan made the releases.
 	pipeline *release.Pipeline
@@ -40,7 +41,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	s := servertest.Start(t)
-	w := &world{state: t.TempDir(), files: t.TempDir()}
+	w := &world{state: t.TempDir(), files: t.TempDir(), data: s.DataDir}
 	public := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
 		if w.answer != nil {
 			w.answer(out, in)
@@ -204,7 +205,7 @@ func TestDriftIsNamed(t *testing.T) {
 		}), codes: "bundle_unsigned content_differs journal_differs", status: failure.Failed},
 		{name: "another key id", bundle: only("1.1.0", func(b *capgo.Bundle) { b.KeyID = "MIIBCgKCAQEAAAAAAAAA" }), codes: "bundle_key_differs", status: failure.Verification},
 		{name: "another address", bundle: only("1.1.0", func(b *capgo.Bundle) { b.ExternalURL = strings.Replace(b.ExternalURL, app, "elsewhere", 1) }), codes: "journal_differs public_status", status: failure.Verification},
-		{name: "recorded hash changed", bundle: only("1.1.0", func(b *capgo.Bundle) { b.ObjectSHA256 = flip(b.ObjectSHA256) }), codes: "object_orphan public_hash", status: failure.Verification},
+		{name: "recorded hash changed", bundle: only("1.1.0", func(b *capgo.Bundle) { b.ObjectSHA256 = flip(b.ObjectSHA256) }), codes: "ledger_bundle object_orphan public_hash", status: failure.Verification},
 		{name: "channel to nowhere", channel: func(c *capgo.Channel) { c.Version = &capgo.VersionRef{ID: 99, Name: "9.9.9"} }, codes: "channel_dangling history_differs", status: failure.Failed},
 		{name: "channel moved behind the history", channel: func(c *capgo.Channel) { c.Version = &capgo.VersionRef{ID: 1, Name: "1.0.0"} }, codes: "history_differs", status: failure.Failed},
 		{name: "platform to nowhere", channel: func(c *capgo.Channel) {

@@ -85,14 +85,15 @@ func (r *run) findReceipt(ctx context.Context, from ledger) (Receipt, error) {
 		if err != nil {
 			return Receipt{}, err
 		}
-		return checkReceipt(answer, change)
+		return CheckReceipt(answer, change)
 	}
 	return Receipt{}, failure.Newf(failure.NotFound, "entry_not_found", op, "capstan channel history shows the entries", "the history has no entry %s of %s", action, plan.Version)
 }
 
-// checkReceipt holds a receipt against the entry. The signature of its
+// CheckReceipt holds a receipt against the entry: code receipt_refused when it is
+// of another one, or its proof leads nowhere. The signature of its
 // checkpoint is for whoever has the ledger's public key: capstan ledger.
-func checkReceipt(answer capgo.Receipt, change capgo.Change) (Receipt, error) {
+func CheckReceipt(answer capgo.Receipt, change capgo.Change) (Receipt, error) {
 	r := Receipt{Receipt: answer}
 	refused := func(why string) (Receipt, error) {
 		return Receipt{}, failure.New(failure.Verification, "receipt_refused", "check the receipt", why, "look at the server's ledger: capstan ledger export, then verify")
@@ -123,6 +124,9 @@ func checkReceipt(answer capgo.Receipt, change capgo.Change) (Receipt, error) {
 	}
 	return r, nil
 }
+
+// Receipt gives the receipt that the release id got, nil when it has none.
+func (j *Journals) Receipt(id string) *Receipt { return readReceipt(filepath.Join(j.dir, id)) }
 
 // readReceipt gives the receipt that an earlier run of this release kept.
 func readReceipt(dir string) *Receipt {

@@ -21,6 +21,22 @@ func (c *Client) History(ctx context.Context, appID, channel string) ([]capgo.Ch
 	return rows, err
 }
 
+// HistoryBefore gives the entries that are older than the one with the id before,
+// newest first; 0 begins with the newest. None are left when it gives none.
+func (c *Client) HistoryBefore(ctx context.Context, appID, channel string, before int64) ([]capgo.Change, error) {
+	const op = "read the history"
+	var rows rowsOf[capgo.Change]
+	if err := c.needApp(ctx, capgo.CapHistory, op, appID); err != nil {
+		return nil, err
+	}
+	query := url.Values{"app_id": {appID}, "channel": {channel}}
+	if before > 0 {
+		query.Set("before", strconv.FormatInt(before, 10))
+	}
+	err := c.get(ctx, op, "/capstan/v1/history", query, &rows)
+	return rows, err
+}
+
 // Explain says what a device would hear right now, and why, check by check.
 func (c *Client) Explain(ctx context.Context, request capgo.UpdateRequest) (capgo.Explanation, error) {
 	const op = "explain the answer"
