@@ -134,7 +134,7 @@ func (t *tree) pack(ctx context.Context, w io.Writer, o Options) error {
 		ahead:   semaphore.NewWeighted(aheadBytes),
 		todo:    make(chan *job, aheadJobs),
 		ordered: make(chan *job, aheadJobs),
-		buffers: make(chan []byte, aheadJobs),
+		buffers: newBuffers(),
 	}
 	group.Go(func() error { return p.dispatch(ctx) })
 	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
@@ -150,7 +150,7 @@ type packer struct {
 	ahead   *semaphore.Weighted
 	todo    chan *job
 	ordered chan *job
-	buffers chan []byte // compressed blocks to use again
+	buffers *buffers
 }
 
 // dispatch cuts the files into jobs. Room is taken in the order in which it is
@@ -236,8 +236,7 @@ type worker struct {
 	deflate *flate.Writer
 	sampler *sampler
 	// entropy codes bytes by how frequent they are, and looks for no repetition.
-	entropy     *flate.Writer
-	byFrequency []byte
+	entropy *flate.Writer
 	// open is the large file that the last block came from.
 	open     *os.File
 	openName string
@@ -263,7 +262,7 @@ func (w *worker) do(j *job) error {
 	if j.plan == planSum {
 		return nil
 	}
-	out := sliceWriter{w.buffer()}
+	out := sliceWriter{w.buffers.take(j.n)}
 	if j.plan == planWhole && w.sampler.denseBytes(block) {
 		j.method, j.packed = methodStored, append(out.b, block...)
 		return nil
@@ -283,8 +282,7 @@ func (w *worker) do(j *job) error {
 	// as long runs of base64, for compressed already and store it. How frequent
 	// its bytes are is enough to compress it.
 	if len(out.b) > len(block)*7/8 && unevenMiddle(block) {
-		w.byFrequency = w.byFrequency[:0]
-		again := sliceWriter{w.byFrequency}
+		again := sliceWriter{w.buffers.take(j.n)}
 		w.entropy.Reset(&again)
 		if _, err := w.entropy.Write(block); err != nil {
 			return err
@@ -296,9 +294,10 @@ func (w *worker) do(j *job) error {
 		if err := end(); err != nil {
 			return err
 		}
-		if w.byFrequency = again.b; len(again.b) < len(out.b) {
-			out.b = append(out.b[:0], again.b...)
+		if len(again.b) < len(out.b) {
+			again, out = out, again
 		}
+		w.buffers.give(again.b)
 	}
 	j.method, j.packed = methodDeflate, out.b
 	if j.plan == planWhole && len(out.b) >= len(block) {
@@ -345,15 +344,6 @@ func readFull(f *file, h *os.File, in []byte, at int64) error {
 		return unreadable(f.name, err)
 	}
 	return nil
-}
-
-func (w *worker) buffer() []byte {
-	select {
-	case b := <-w.buffers:
-		return b[:0]
-	default:
-		return nil
-	}
 }
 
 type sliceWriter struct{ b []byte }
@@ -425,10 +415,7 @@ func (p *packer) collect(ctx context.Context, w io.Writer, progress func(done, t
 
 func (p *packer) recycle(j *job) {
 	if j.packed != nil {
-		select {
-		case p.buffers <- j.packed:
-		default:
-		}
+		p.buffers.give(j.packed)
 		j.packed = nil
 	}
 	p.ahead.Release(j.weight)
