@@ -79,7 +79,7 @@ func busyDesk() *desk {
 		{ID: 3, Name: "internal", AppID: app, DisableAutoUpdate: capgo.PolicyNone, AllowDevice: true, AllowEmulator: true, AllowDev: true, IOS: &yes, Android: &yes, Electron: &yes, Revision: 3, UpdatedAt: ago(9 * 24 * time.Hour)},
 	}
 	paused := ago(12 * time.Minute)
-	reason := "41 checksum_fail on 9 devices"
+	reason := "auto-pause: 41 of 290 devices failed"
 	d.channels[0].RolloutPausedAt, d.channels[0].RolloutPauseReason = &paused, &reason
 	d.history = []capgo.Change{
 		{ID: 9, At: ago(12 * time.Minute), AppID: app, Channel: "production", Action: "rollout.pause", Actor: "watch", To: "2.5.0", Note: reason},

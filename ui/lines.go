@@ -73,8 +73,12 @@ func (l *lines) ask(question, otherwise string) (string, error) {
 		question = fmt.Sprintf(l.e.S.LineDefault, question, otherwise)
 	}
 	fmt.Fprintf(l.out, "%s: ", question)
-	answer, err := l.in.ReadString('\n')
+	answer, err := l.line()
 	answer = text.Clean(strings.TrimSpace(answer))
+	if cause := context.Cause(l.e.Ctx); cause != nil {
+		l.say("")
+		return "", cause
+	}
 	if err != nil && answer == "" {
 		l.say("")
 		return "", errLeft
@@ -86,6 +90,26 @@ func (l *lines) ask(question, otherwise string) (string, error) {
 		return otherwise, nil
 	}
 	return answer, nil
+}
+
+// line reads a line, or gives up when the console ends: a signal must not wait
+// for somebody to press Enter.
+func (l *lines) line() (string, error) {
+	type read struct {
+		line string
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() {
+		line, err := l.in.ReadString('\n')
+		done <- read{line, err}
+	}()
+	select {
+	case r := <-done:
+		return r.line, r.err
+	case <-l.e.Ctx.Done():
+		return "", l.e.Ctx.Err()
+	}
 }
 
 // pick asks for one of several, by number.

@@ -205,11 +205,11 @@ func TestFilm(t *testing.T) {
 		term.Wait(time.Second)
 		film := tuitest.NewFilm(term, tuitest.DarkPage)
 		rest := func(seconds float64) { film.Shoot(term, time.Duration(seconds*float64(time.Second))) }
-		// watch films for a time on the fake clock, at its own speed.
-		watch := func(d, every time.Duration) {
+		// watch films for a time on the fake clock, each look for a while of its own.
+		watch := func(d, every, shown time.Duration) {
 			for range d / every {
 				term.Wait(every)
-				film.Shoot(term, every)
+				film.Shoot(term, shown)
 			}
 		}
 		next := func() { term.Press("enter"); term.Wait(600 * time.Millisecond) }
@@ -229,7 +229,8 @@ func TestFilm(t *testing.T) {
 		next()
 		rest(1.4)
 		term.Press("enter")
-		watch(9*time.Second, 300*time.Millisecond)
+		watch(6600*time.Millisecond, 300*time.Millisecond, 160*time.Millisecond) // bytes: faster than they are
+		watch(2400*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond) // words: time to read them
 		term.Until("waits for you", time.Minute)
 		term.Wait(7 * time.Second)
 		rest(3)
@@ -241,10 +242,7 @@ func TestFilm(t *testing.T) {
 		rest(0.6)
 		term.Press("enter")
 		term.Wait(3 * time.Second)
-		rest(3)
-		term.Press("enter")
-		term.Wait(8 * time.Second)
-		rest(4)
+		rest(6) // live, proven, installed: the picture that stays
 		tuitest.Picture(t, pictures, "first-release", film.SVG())
 		leave(t, term)
 	})

@@ -53,6 +53,42 @@ var plainSource = strings.NewReplacer(
 	`", by public`, `", the default one`,
 )
 
+// Note is what stands beside an entry of the audit, in a language: the server's
+// own remarks are known, an operator's words stay as they are.
+func Note(lang, note string) string {
+	note = Clean(note)
+	if lang != "es" {
+		return note
+	}
+	for _, s := range spanishNotes() {
+		if s.english.MatchString(note) {
+			return s.english.ReplaceAllString(note, s.spanish)
+		}
+	}
+	return note
+}
+
+// spanishNotes are the remarks of server/store and server/schedule.
+var spanishNotes = sync.OnceValue(func() []sentence {
+	notes := []sentence{
+		say("auto-pause: %d of %d devices failed", "pausa automática: fallaron $1 de $2 dispositivos"),
+		say("%d of %d devices failed", "fallaron $1 de $2 dispositivos"),
+		say("%s became public", "$1 pasó a ser el predeterminado"),
+	}
+	for _, reason := range []sentence{
+		say("the next share is %s %", "la parte siguiente es el $1 %"),
+		say("every share was passed", "se pasaron todas las partes"),
+		say("the last share is reached", "se alcanzó la última parte"),
+		say("the plan is done", "el plan está hecho"),
+		say("the rollout is paused", "el despliegue está en pausa"),
+	} {
+		english := strings.TrimPrefix(reason.english.String(), "^")
+		planned := strings.NewReplacer("$1", "$2").Replace(reason.spanish)
+		notes = append(notes, reason, sentence{regexp.MustCompile("^planned by (.+): " + english), "programado por $1: " + planned})
+	}
+	return notes
+})
+
 var manyBytes = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\b\d{4,18} bytes\b`) })
 
 // sizes writes large numbers of bytes for people.

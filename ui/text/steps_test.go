@@ -32,6 +32,41 @@ func TestStep(t *testing.T) {
 	}
 }
 
+// What the server remarks in the audit has words in Spanish, and is what the
+// server writes.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for english, spanish := range map[string]string{
+		"auto-pause: 12 of 400 devices failed":         "pausa automática: fallaron 12 de 400 dispositivos",
+		"beta became public":                           "beta pasó a ser el predeterminado",
+		"planned by maria: the next share is 12.5 %":   "programado por maria: la parte siguiente es el 12.5 %",
+		"planned by maria: every share was passed":     "programado por maria: se pasaron todas las partes",
+		"the plan is done":                             "el plan está hecho",
+		"sync fails offline":                           "sync fails offline",
+		"auto-pause: \x1b[31m12 of 400 devices failed": "pausa automática: fallaron 12 de 400 dispositivos",
+	} {
+		if got := Note("es", english); got != spanish {
+			t.Errorf("%q became %q, want %q", english, got, spanish)
+		}
+		if got := Note("en", english); got != Clean(english) {
+			t.Errorf("English changed %q to %q", english, got)
+		}
+	}
+	var source string
+	for _, name := range []string{"../../server/store/maintain.go", "../../server/store/channels.go", "../../server/store/plans.go", "../../server/schedule/schedule.go"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source += string(content)
+	}
+	for _, part := range []string{`"auto-pause: "`, `"%d of %d devices failed"`, `" became public"`, `"planned by "`, `"the next share is %g %%"`, `"every share was passed"`, `"the last share is reached"`, `"the plan is done"`, `"the rollout is paused"`} {
+		if !strings.Contains(source, part) {
+			t.Errorf("the server does not write %s any more", part)
+		}
+	}
+}
+
 // Every sentence that a simulated device says has words in Spanish.
 func TestEveryStepHasSpanish(t *testing.T) {
 	t.Parallel()

@@ -445,7 +445,7 @@ func (b *board) alerts(w int) []string {
 		if c.RolloutPausedAt != nil && c.RolloutVersionInfo != nil {
 			line := sprintf(e.S.AlertPaused, bundleName(e, c.RolloutVersionInfo.Name), e.S.Ago(e.Now(), *c.RolloutPausedAt))
 			if c.RolloutPauseReason != nil && *c.RolloutPauseReason != "" {
-				line += ": " + text.Clean(*c.RolloutPauseReason)
+				line += ": " + text.Note(e.Lang, strings.TrimPrefix(*c.RolloutPauseReason, "auto-pause: "))
 			}
 			say(&warn, e.St.Warn, "‖", name, line)
 		}

@@ -38,7 +38,7 @@ func NewChannel(e *Env) View {
 			}
 			return line
 		}},
-		widget.Column[capgo.Change]{Title: e.S.ColNote, Width: 16, Flex: 0, Drop: 90, Cell: func(c capgo.Change) string { return e.St.Muted.Render(text.Clean(c.Note)) }},
+		widget.Column[capgo.Change]{Title: e.S.ColNote, Width: 16, Flex: 0, Drop: 90, Cell: func(c capgo.Change) string { return e.St.Muted.Render(text.Note(e.Lang, c.Note)) }},
 	)
 	return v
 }

@@ -50,7 +50,7 @@ func NewDevices(e *Env) View {
 			return d.DeviceID + " " + d.CustomID + " " + d.Platform + " " + d.VersionName + " " + d.VersionBuild + " " + d.PluginVersion + " " + d.Channel
 		},
 		widget.Column[capgo.Device]{Title: e.S.ColDevice, Width: 16, Flex: 8, Cell: func(d capgo.Device) string { return e.St.Text.Render(text.Clean(d.DeviceID)) }},
-		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: customNowhere, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
+		widget.Column[capgo.Device]{Title: e.S.ColCustom, Width: 12, Flex: 1, Drop: nowhere, Cell: func(d capgo.Device) string { return e.St.Text.Render(clean(d.CustomID)) },
 			Compare: func(a, b capgo.Device) int { return strings.Compare(a.CustomID, b.CustomID) }},
 		widget.Column[capgo.Device]{Title: e.S.ColRuns, Width: 12, Cell: func(d capgo.Device) string { return e.St.Bold.Render(bundleName(e, d.VersionName)) },
 			Compare: func(a, b capgo.Device) int { return compareVersions(a.VersionName, b.VersionName) }},
@@ -60,28 +60,33 @@ func NewDevices(e *Env) View {
 			Compare: func(a, b capgo.Device) int { return compareVersions(a.VersionBuild, b.VersionBuild) }},
 		widget.Column[capgo.Device]{Title: e.S.ColPlugin, Width: 8, Drop: 96, Cell: func(d capgo.Device) string { return e.St.Muted.Render(clean(d.PluginVersion)) },
 			Compare: func(a, b capgo.Device) int { return compareVersions(a.PluginVersion, b.PluginVersion) }},
-		widget.Column[capgo.Device]{Title: e.S.ColForced, Width: 10, Drop: 108, Cell: func(d capgo.Device) string { return e.St.Info.Render(text.Clean(d.Channel)) }},
+		widget.Column[capgo.Device]{Title: e.S.ColForced, Width: 10, Drop: nowhere, Cell: func(d capgo.Device) string { return e.St.Info.Render(text.Clean(d.Channel)) }},
 		widget.Column[capgo.Device]{Title: e.S.ColSeen, Width: 8, Right: true, Cell: func(d capgo.Device) string { return e.St.Muted.Render(e.S.Span(e.Now().Sub(d.UpdatedAt))) },
 			Compare: func(a, b capgo.Device) int { return b.UpdatedAt.Compare(a.UpdatedAt) }},
 	)
 	return v
 }
 
-// The custom id has a column where a device has one; else the device's own id
-// has the room.
-const (
-	customColumn  = 1
-	customFrom    = 76 // cells of the table
-	customNowhere = 1 << 20
-)
+// nowhere is wider than any table: a column that is dropped below it is never drawn.
+const nowhere = 1 << 20
 
-func (v *devicesView) showNames(page []capgo.Device) {
-	column := &v.table.Columns[customColumn]
-	if v.cursor == "" {
-		column.Drop = customNowhere
-	}
-	if slices.ContainsFunc(page, func(d capgo.Device) bool { return d.CustomID != "" }) {
-		column.Drop = customFrom
+// fillColumns draws the columns of custom ids and forced channels, in tables wide
+// enough, once a device has one; else the devices' own ids have the room.
+func (v *devicesView) fillColumns(page []capgo.Device) {
+	for _, c := range []struct {
+		column, from int
+		has          func(capgo.Device) bool
+	}{
+		{1, 76, func(d capgo.Device) bool { return d.CustomID != "" }},
+		{6, 108, func(d capgo.Device) bool { return d.Channel != "" }},
+	} {
+		column := &v.table.Columns[c.column]
+		if v.cursor == "" {
+			column.Drop = nowhere
+		}
+		if slices.ContainsFunc(page, c.has) {
+			column.Drop = c.from
+		}
 	}
 }
 
@@ -239,7 +244,7 @@ func (v *devicesView) showFound() tea.Cmd {
 	v.searched = &found
 	v.table.SetRows(slices.Clone(found.Devices))
 	v.table.Filter(v.asked) // esc clears it, and shows the list again
-	v.showNames(found.Devices)
+	v.fillColumns(found.Devices)
 	return nil
 }
 
@@ -320,7 +325,7 @@ func (v *devicesView) Update(msg tea.Msg) tea.Cmd {
 
 // take puts a page of devices behind those that are here, and reads on.
 func (v *devicesView) take(p capgo.DevicePage) tea.Cmd {
-	v.showNames(p.Data)
+	v.fillColumns(p.Data)
 	v.more = p.HasMore && p.NextCursor != ""
 	have := 0
 	switch {

@@ -239,7 +239,7 @@ func NewActivity(e *Env) View {
 			glyph, ink := changeMark(e, c.Action)
 			return ink.Render(glyph+" ") + e.St.Text.Render(change(e, c))
 		}},
-		widget.Column[capgo.Change]{Title: e.S.ColNote, Width: 12, Flex: 1, Drop: 90, Cell: func(c capgo.Change) string { return e.St.Muted.Render(text.Clean(c.Note)) }},
+		widget.Column[capgo.Change]{Title: e.S.ColNote, Width: 12, Flex: 1, Drop: 90, Cell: func(c capgo.Change) string { return e.St.Muted.Render(text.Note(e.Lang, c.Note)) }},
 	)
 	return v
 }

@@ -31,7 +31,7 @@ func NewKeys(e *Env) View {
 		func(k Key) string { return k.ID + " " + k.AppID + " " + k.Store + " " + k.Location },
 		widget.Column[Key]{Title: e.S.KeyID, Width: 20, Cell: func(k Key) string { return e.St.Bold.Render(clean(k.ID)) }},
 		widget.Column[Key]{Title: e.S.ColStore, Width: 14, Flex: 1, Cell: func(k Key) string { return e.St.Text.Render(storeName(e, k.Store)) }},
-		widget.Column[Key]{Title: e.S.ColChannels, Width: 12, Flex: 2, Drop: 90, Cell: func(k Key) string { return e.St.Text.Render(strings.Join(e.signedBy(k.ID), ", ")) }},
+		widget.Column[Key]{Title: e.S.ColChannels, Width: 12, Flex: 2, Drop: 106, Cell: func(k Key) string { return e.St.Text.Render(strings.Join(e.signedBy(k.ID), ", ")) }},
 		widget.Column[Key]{Title: e.S.ColFleet, Width: 10, Right: true, Drop: 70, Cell: func(k Key) string {
 			return e.St.Text.Render(e.S.Count(e.Data.Summary.Value.Fleet["key_id"][k.ID]))
 		}},
