@@ -503,7 +503,7 @@ func newChannelSet(c *Command, f *registryFlags) *cobra.Command {
 	var single platformFlags
 	var reason string
 	command := &cobra.Command{
-		Use: "set CHANNEL [APPID]", Short: "Point a channel at a bundle, or change its rules", Args: cobra.RangeArgs(1, 2),
+		SuggestFor: []string{"promote"}, Use: "set CHANNEL [APPID]", Short: "Point a channel at a bundle, or change its rules", Args: cobra.RangeArgs(1, 2),
 		Example: "  capstan channel set production --bundle 1.5.0 --confirm production\n  capstan channel set beta --latest-remote --no-emulator\n  capstan channel set production --bundle 1.5.1 --platform ios --confirm production",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

@@ -119,15 +119,33 @@ func Execute(ctx context.Context, c *Command, args []string) int {
 	root.SetIn(c.In)
 	root.SetOut(c.Out)
 	root.SetErr(c.Err)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	if _, known := failure.Find(err); !known && isUsage(err) {
-		err = failure.Wrap(err, failure.Usage, "usage", "", "capstan --help lists the commands")
+		err = failure.Wrap(err, failure.Usage, "usage", "", usageHint(ran, err))
 	}
 	c.Fail(err)
 	return failure.ExitStatus(err)
+}
+
+// usageHint says where to look after a complaint of cobra's about cmd: at the
+// command that was probably meant, and at the help of the one that was reached.
+func usageHint(cmd *cobra.Command, err error) string {
+	what := "its flags"
+	if cmd.HasAvailableSubCommands() {
+		what = "the commands"
+	}
+	hint := cmd.CommandPath() + " --help lists " + what
+	var word string
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 {
+		cmd.SuggestionsMinimumDistance = 2
+		if near := cmd.SuggestionsFor(word); len(near) > 0 {
+			return "did you mean " + cmd.CommandPath() + " " + near[0] + "? " + hint
+		}
+	}
+	return hint
 }
 
 // checkArguments refuses a private key among the arguments before anything

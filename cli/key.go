@@ -189,7 +189,7 @@ func (c *Command) createKey(ctx context.Context, ring *keys.Ring, p *project.Pro
 	}
 	for _, rec := range known {
 		if !rec.Unfinished && !rec.Retired && rec.Scheme == keys.V2 {
-			return rec, false, failure.Newf(failure.Conflict, "key_exists", op, "capstan key show prints it; to change keys, see capstan key rotate --help", "%s has key %s already, in the %s", appID, rec.KeyID, rec.Store)
+			return rec, false, failure.Newf(failure.Conflict, "key_exists", op, "capstan key show prints it; to change keys, see capstan key rotate --help", "%s has key %s already, in the %s store", appID, rec.KeyID, rec.Store)
 		}
 	}
 	if err := keys.PublicFileFree(dir, ""); err != nil {

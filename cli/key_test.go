@@ -456,3 +456,20 @@ func warningCodes(result map[string]any) string {
 	}
 	return strings.Join(codes, " ")
 }
+
+// TestUsageHints points to the command that was meant, or to the help that knows it.
+func TestUsageHints(t *testing.T) {
+	keyHome(t)
+	for _, c := range []struct{ line, hint string }{
+		{"relese", "did you mean capstan release? capstan --help lists the commands"},
+		{"channel promote production", "did you mean capstan channel set? capstan channel --help lists the commands"},
+		{"frobnicate", "capstan --help lists the commands"},
+		{"release --chanel production", "capstan release --help lists its flags"},
+		{"bundle verify a.zip", "capstan bundle verify --help lists its flags"},
+	} {
+		status, _, errOut := runText(t, strings.Fields(c.line)...)
+		if status != 2 || !strings.Contains(errOut, "hint: "+c.hint+"\n") {
+			t.Errorf("%s: status %d, %s", c.line, status, errOut)
+		}
+	}
+}

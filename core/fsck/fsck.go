@@ -355,8 +355,11 @@ func (c *check) checkJournals(ctx context.Context) error {
 	for _, id := range damaged {
 		c.add(Warn, "journal_damaged", id, "it is of no further use and can be deleted", "the journal of release %s cannot be read", id)
 	}
+	var idle []release.State // stopped before they made anything, newest first
 	for _, s := range c.states {
-		if !s.Ended {
+		if !s.Ended && s.Sealed == nil {
+			idle = append(idle, s)
+		} else if !s.Ended {
 			c.add(Warn, "release_unfinished", s.ID, "continue it: capstan release --resume="+s.ID+"; or end it: capstan release --give-up="+s.ID,
 				"release %s of %s %s", s.ID, s.Plan.Version, s.Describe())
 		} else if n := c.Journals.Spool(s.ID); n > 0 {
@@ -374,6 +377,13 @@ func (c *check) checkJournals(ctx context.Context) error {
 			f := c.add(Block, "journal_differs", s.Plan.Version, "find out who registered it; release again under a new version", "the registry's bundle %s is not the one that release %s registered", s.Plan.Version, s.ID)
 			f.Served = len(c.serving[s.Plan.Version]) > 0
 		}
+	}
+	switch n := len(idle); {
+	case n == 1:
+		c.add(Note, "release_unfinished", idle[0].ID, "continue it: capstan release --resume="+idle[0].ID+"; or end it: capstan release --give-up="+idle[0].ID,
+			"release %s of %s packed nothing yet: it %s", idle[0].ID, idle[0].Plan.Version, idle[0].Describe())
+	case n > 1:
+		c.add(Note, "release_unfinished", "", "capstan release --list shows them; a new release does not need them", "%d releases packed nothing yet, the last of them of %s", n, idle[0].Plan.Version)
 	}
 	return nil
 }
