@@ -61,9 +61,9 @@ func (l *lines) say(format string, args ...any) { fmt.Fprintf(l.out, format+"\n"
 
 // complain prints an error and what to do about it.
 func (l *lines) complain(err error) {
-	l.say("%s: %s", l.e.S.ErrorTitle, text.Clean(err.Error()))
-	if hint := failure.HintOf(err); hint != "" {
-		l.say("  %s", text.Clean(hint))
+	l.say("%s: %s", l.e.S.ErrorTitle, views.Failed(l.e, err))
+	if hint := views.Hinted(l.e, err); hint != "" {
+		l.say("  %s", hint)
 	}
 }
 

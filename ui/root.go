@@ -220,6 +220,9 @@ func (r *root) update(msg tea.Msg) tea.Cmd {
 	case views.GoMsg:
 		return r.navigate(m)
 	case views.NoticeMsg:
+		if m.Code != "" {
+			m.Text, m.Hint = text.Failure(r.e.Lang, m.Code, m.Text), text.FailureHint(r.e.Lang, m.Code, m.Hint)
+		}
 		r.notice, r.noticeAt = m, r.e.Now()
 		if m.Text == "" {
 			r.noticeAt = time.Time{}

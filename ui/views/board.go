@@ -7,7 +7,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"capstan/core/capgo"
-	"capstan/core/failure"
 	"capstan/ui/text"
 	"capstan/ui/theme"
 	"capstan/ui/widget"
@@ -466,8 +465,8 @@ func (b *board) alerts(w int) []string {
 		say(&note, e.St.Info, "·", e.S.AlertNoKey, e.S.AlertNoKeyHow)
 	}
 	if e.Offline != nil {
-		line := text.Clean(e.Offline.Error())
-		if hint := failure.HintOf(e.Offline); hint != "" {
+		line := Failed(e, e.Offline)
+		if hint := Hinted(e, e.Offline); hint != "" {
 			line += " → " + text.Clean(hint)
 		}
 		say(&warn, e.St.Warn, "!", e.S.OfflineWord, line)

@@ -467,7 +467,7 @@ func (v *devicesView) Render(w, h int) string {
 	case v.table.FilterText() != "" && (v.more || v.page.Loading()):
 		status += "  " + e.S.SearchOffer
 	case v.page.Err != nil:
-		status += "  " + e.St.Warn.Render("! "+text.Clean(v.page.Err.Error()))
+		status += "  " + e.St.Warn.Render("! "+Failed(e, v.page.Err))
 	case v.page.Loading():
 		status += "  " + widget.Spinner(e.Step) + " " + e.S.ReadingOn
 	case v.more:
@@ -574,7 +574,7 @@ func (v *devicesView) eventLines(w int) []string {
 	lines := []string{" " + heading(e, e.S.EventsTitle, w-2)}
 	switch {
 	case v.events.Err != nil:
-		lines = append(lines, " "+e.St.Warn.Render("! "+widget.Cut(text.Clean(v.events.Err.Error()), w-4)))
+		lines = append(lines, " "+e.St.Warn.Render("! "+widget.Cut(Failed(e, v.events.Err), w-4)))
 	case v.events.Ready() && len(v.events.Value) == 0:
 		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoEvents))
 	}

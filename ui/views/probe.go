@@ -41,8 +41,8 @@ func (m ProbedMsg) Dialog(e *Env) widget.Message {
 	d.Lines = append(d.Lines, stepLines(e, m.Steps, 60)...)
 	switch {
 	case m.Err != nil:
-		d.Lines = append(d.Lines, e.St.Danger.Render("× ")+e.St.Text.Render(text.Clean(m.Err.Error())))
-		if hint := failure.HintOf(m.Err); hint != "" {
+		d.Lines = append(d.Lines, e.St.Danger.Render("× ")+e.St.Text.Render(Failed(e, m.Err)))
+		if hint := Hinted(e, m.Err); hint != "" {
 			d.Lines = append(d.Lines, e.St.Info.Render("→ ")+e.St.Text.Render(text.Clean(hint)))
 		}
 	case m.Result.Installed:

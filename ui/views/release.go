@@ -308,7 +308,7 @@ func (r *releaser) stuck() string {
 		case r.report.Loading() && !(r.report.Ready() && r.seen == r.picker.Value()):
 			return e.S.WhyLooking
 		case r.report.Err != nil:
-			return text.Clean(r.report.Err.Error())
+			return Failed(e, r.report.Err)
 		case !r.report.Ready() || !r.report.Value.Build:
 			return e.S.WhyNoBuild
 		}

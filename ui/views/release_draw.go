@@ -137,7 +137,7 @@ func (r *releaser) keyPanel(w, h int) string {
 	case r.making:
 		lines = append(lines, " "+e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Text.Render(e.S.KeyMaking))
 	case r.stores.Err != nil:
-		lines = append(lines, " "+e.St.Danger.Render("× "+text.Clean(r.stores.Err.Error())))
+		lines = append(lines, " "+e.St.Danger.Render("× "+Failed(e, r.stores.Err)))
 	default:
 		lines = append(lines, " "+keyed(e, e.S.Enter, e.S.KeyEnter))
 	}
@@ -221,8 +221,8 @@ func (r *releaser) verdict(w int) []string {
 	case rep.Loading() && !rep.Ready():
 		return []string{e.St.Accent.Render(widget.Spinner(e.Step)) + " " + e.St.Muted.Render(e.S.WhyLooking)}
 	case rep.Err != nil:
-		lines := []string{e.St.Danger.Render("× ") + e.St.Text.Render(widget.Cut(text.Clean(rep.Err.Error()), w-2))}
-		if hint := failure.HintOf(rep.Err); hint != "" {
+		lines := []string{e.St.Danger.Render("× ") + e.St.Text.Render(widget.Cut(Failed(e, rep.Err), w-2))}
+		if hint := Hinted(e, rep.Err); hint != "" {
 			lines = append(lines, "  "+e.St.Muted.Render(widget.Cut(text.Clean(hint), w-2)))
 		}
 		return lines
@@ -427,10 +427,10 @@ func (r *releaser) failLines(w int) []string {
 	if r.cancelled || errors.Is(r.err, context.Canceled) {
 		lines = append(lines, "", e.St.Warn.Render("! "+e.S.Cancelled), "  "+e.St.Muted.Render(e.S.CancelledWhat))
 	} else {
-		for _, l := range widget.Wrap(text.Clean(r.err.Error()), w-4) {
+		for _, l := range widget.Wrap(Failed(e, r.err), w-4) {
 			lines = append(lines, "  "+e.St.Text.Render(l))
 		}
-		if hint := failure.HintOf(r.err); hint != "" {
+		if hint := Hinted(e, r.err); hint != "" {
 			for i, l := range widget.Wrap(text.Clean(hint), w-6) {
 				mark := "  "
 				if i == 0 {
@@ -485,7 +485,7 @@ func (r *releaser) promotePanel(w, h int) string {
 	case r.diff.Loading():
 		row(e.S.ChangesLabel, e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Muted.Render(sprintf(e.S.ComparingWith, bundleName(e, p.Live))))
 	case r.diff.Err != nil:
-		row(e.S.ChangesLabel, e.St.Muted.Render(widget.Cut(sprintf(e.S.CannotCompare, bundleName(e, p.Live), text.Clean(r.diff.Err.Error())), max(4, w-col-3))))
+		row(e.S.ChangesLabel, e.St.Muted.Render(widget.Cut(sprintf(e.S.CannotCompare, bundleName(e, p.Live), Failed(e, r.diff.Err)), max(4, w-col-3))))
 	}
 	proof := r.log(release.StageProve)
 	if proof.state == "done" {
@@ -527,7 +527,7 @@ func (r *releaser) detailsPanel(w, h int) string {
 		lines = append(lines, "", " "+e.St.Accent.Render(widget.Spinner(e.Step))+" "+e.St.Muted.Render(sprintf(e.S.ComparingWith, bundleName(e, p.Live))))
 	case r.diff.Err != nil:
 		lines = append(lines, "")
-		for _, l := range widget.Wrap(sprintf(e.S.CannotCompare, bundleName(e, p.Live), text.Clean(r.diff.Err.Error())), w-2) {
+		for _, l := range widget.Wrap(sprintf(e.S.CannotCompare, bundleName(e, p.Live), Failed(e, r.diff.Err)), w-2) {
 			lines = append(lines, " "+e.St.Muted.Render(l))
 		}
 	}

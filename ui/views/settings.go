@@ -133,7 +133,7 @@ func (v *settingsView) Render(w, h int) string {
 	case e.Services.Preferences == nil:
 		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoProfiles))
 	case v.saved.Err != nil:
-		lines = append(lines, "  "+e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(text.Clean(v.saved.Err.Error()), w-5)))
+		lines = append(lines, "  "+e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(Failed(e, v.saved.Err), w-5)))
 	case v.saved.Ready() && len(v.saved.Value.Profiles) == 0:
 		lines = append(lines, "  "+e.St.Muted.Render(e.S.NoProfiles))
 	}

@@ -154,7 +154,7 @@ func (v *setupView) serverStep() setupStep {
 	s := setupStep{label: e.S.SetupServer, done: true, value: e.S.Loading}
 	switch a := &e.Data.About; {
 	case a.Err != nil:
-		s.done, s.how = false, text.Clean(a.Err.Error())
+		s.done, s.how = false, Failed(e, a.Err)
 	case a.Ready():
 		s.value = clean(a.Value.Server) + " " + text.Clean(a.Value.Version) + "  " + text.Clean(e.Facts.ServerURL)
 	}
@@ -309,7 +309,7 @@ func (v *setupView) Render(w, h int) string {
 		lines = append(lines, "", " "+heading(e, e.S.DoctorTitle, w-2))
 		switch {
 		case v.doctor.Err != nil:
-			lines = append(lines, " "+e.St.Danger.Render("× ")+e.St.Text.Render(widget.Cut(text.Clean(v.doctor.Err.Error()), w-4)))
+			lines = append(lines, " "+e.St.Danger.Render("× ")+e.St.Text.Render(widget.Cut(Failed(e, v.doctor.Err), w-4)))
 		case v.doctor.Ready() && len(v.doctor.Value) == 0:
 			lines = append(lines, " "+e.St.OK.Render("✓ ")+e.St.Text.Render(e.S.DoctorFine))
 		case v.doctor.Ready():

@@ -174,6 +174,9 @@ const (
 type NoticeMsg struct {
 	Kind       NoticeKind
 	Text, Hint string
+	// Code is of the failure that Text and Hint tell in English, "" when they are
+	// in the console's language already.
+	Code string
 }
 
 // Notice puts a line into the status bar.
@@ -187,7 +190,9 @@ func NoticeErr(err error) tea.Cmd {
 	if f, ok := failure.Find(err); ok {
 		line = f.Err.Error() // what was attempted is what the operator has just done
 	}
-	return func() tea.Msg { return NoticeMsg{NoticeError, text.Clean(line), text.Clean(failure.HintOf(err))} }
+	return func() tea.Msg {
+		return NoticeMsg{NoticeError, text.Clean(line), text.Clean(failure.HintOf(err)), failure.CodeOf(err)}
+	}
 }
 
 // ConfirmMsg opens a dialog; Then runs when it is confirmed.
@@ -436,14 +441,29 @@ func (r *Resource[T]) Pending(e *Env, w, h int) (string, bool) {
 	return widget.Fit("", w, h), true
 }
 
+// Failed is an error in the console's language. Words that are not English leave
+// out what was attempted: the screen says that.
+func Failed(e *Env, err error) string {
+	english := err.Error()
+	if f, ok := failure.Find(err); ok && e.Lang != "en" {
+		english = f.Err.Error()
+	}
+	return text.Failure(e.Lang, failure.CodeOf(err), english)
+}
+
+// Hinted is what to do about an error, in the console's language; "" for nothing.
+func Hinted(e *Env, err error) string {
+	return text.FailureHint(e.Lang, failure.CodeOf(err), failure.HintOf(err))
+}
+
 // ErrorPanel draws what failed, why, what to do, and how to try again.
 func ErrorPanel(e *Env, err error, w, h int) string {
 	room := max(1, min(w-4, 76))
 	lines := []string{"", "  " + e.St.Danger.Render("× "+e.S.ErrorTitle)}
-	for _, l := range widget.Wrap(text.Clean(err.Error()), room) {
+	for _, l := range widget.Wrap(Failed(e, err), room) {
 		lines = append(lines, "    "+e.St.Text.Render(l))
 	}
-	if hint := text.Clean(failure.HintOf(err)); hint != "" {
+	if hint := Hinted(e, err); hint != "" {
 		lines = append(lines, "")
 		for i, l := range widget.Wrap(hint, room-2) {
 			mark := "  "
