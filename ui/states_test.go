@@ -35,7 +35,7 @@ var states = []struct {
 }
 
 func offline() error {
-	return failure.New(failure.Unavailable, "unavailable", "read from https://updates.example.com", "connection refused", "check that the server runs and that the address in capstan.toml is right")
+	return failure.New(failure.Unavailable, "remote_unreachable", "read the channels", "updates.example.com did not answer: connection refused", "check the network and the server's address, then repeat the command")
 }
 
 // TestStates compares every screen in every state with its golden screens.
