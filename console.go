@@ -64,11 +64,16 @@ func consoleOnce(ctx context.Context, start cli.ConsoleStart, another func(profi
 	if start.Demo != nil {
 		appID, another = start.Demo.AppID, nil
 	}
-	return ui.Run(ctx, ui.Options{
+	began := time.Now()
+	err = ui.Run(ctx, ui.Options{
 		Services: services, Facts: connect.Facts(w, appID), Demo: start.Demo != nil, ReadOnly: start.ReadOnly,
 		Accessible: start.Accessible || os.Getenv("ACCESSIBLE") != "" || os.Getenv("TERM") == "dumb", NoColor: start.NoColor, Lang: lang, Theme: theme.Name(remembered.Theme), Passphrases: passphrases,
 		SwitchProfile: another,
 	})
+	if start.Demo == nil { // the sandbox is gone, with what was in it
+		cli.PrintStopped(context.WithoutCancel(ctx), os.Stderr, w, began)
+	}
+	return err
 }
 
 // consoleKeys takes passphrases and keys from where the commands take them, and

@@ -237,3 +237,56 @@ func newHold(t *testing.T, server, method, path string, passes bool) *hold {
 	h.url = front.URL
 	return h
 }
+
+// TestQuitPrintsTheUndoPlan leaves the console while a release registers its
+// bundle: the terminal then has the commands that undo it, and they do.
+func TestQuitPrintsTheUndoPlan(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute; run without -short")
+	}
+	server := servertest.Start(t)
+	secret := filepath.Join(t.TempDir(), "passphrase")
+	if err := os.WriteFile(secret, []byte("correct horse battery staple\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CAPSTAN_PASSPHRASE_FILE", secret)
+	p := person{binary: program(t), dir: t.TempDir(), app: "com.example.quit", server: server.BaseURL, token: server.Token}
+	if err := examples.Unpack(p.dir); err != nil {
+		t.Fatal(err)
+	}
+	p.rename(t)
+	p.runs(t, "key", "create", "--store", "file")
+	p.runs(t, "release", "--channel", "production", "--create-app")
+	if err := examples.SetVersion(p.dir, "1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	before := p.world(t, server.DataDir)
+	h := newHold(t, server.BaseURL, http.MethodPost, "/bundle", true)
+	env := []string{"HOME=" + p.dir, "CAPSTAN_HOME=" + filepath.Join(p.dir, "home"), "CAPSTAN_SERVER=" + h.url, "CAPSTAN_TOKEN=" + p.token, "LANG=en_US.UTF-8", "CAPSTAN_PASSPHRASE_FILE=" + secret, "DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent"}
+	term := openTerminal(t, 160, 45, env, "cd "+quote(p.dir)+"; "+p.binary)
+	term.await("● 1.0.0")
+	term.keys("U")
+	term.await("Choose the build folder", "notifyAppReady is called")
+	term.keys("Enter")
+	term.await("Version and channel", "1.1.0")
+	term.keys("Enter")
+	term.await("Register")
+	<-h.reached
+	term.keys("C-c")
+	term.await("Cancel the job?")
+	term.keys("C-c") // twice in a row: it is meant
+	screen := term.await("to undo it, in this order", "exit 0")
+	_, script := printedUndo(t, false, "", screen)
+	if strings.Count(script, "\n") != 3 {
+		t.Fatalf("the commands are\n%s\nof\n%s", script, screen)
+	}
+	var said bytes.Buffer
+	shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
+	shell.Dir, shell.Env = p.dir, p.command(t, &said).Env
+	if text, err := shell.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, text)
+	}
+	if after := p.world(t, server.DataDir); after != before {
+		t.Errorf("afterwards there is\n%s\nbefore there was\n%s", after, before)
+	}
+}

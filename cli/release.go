@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -214,8 +215,9 @@ func (c *Command) released(w *workspace.Workspace, result release.Result, err er
 		if state, read := w.Journals.Read(result.ID); result.ID != "" && read == nil && state.Sealed != nil {
 			c.Notef("to continue: capstan release --resume=%s", result.ID)
 			if len(result.Undo) > 0 {
-				c.Notef("to undo it, in this order:")
-				c.printUndo(result.Undo)
+				if !c.Quiet && !c.JSON {
+					printUndo(c.Err, result.Undo)
+				}
 			} else {
 				for _, left := range state.Leftovers() {
 					c.Notef("left behind: %s", left)
@@ -304,10 +306,32 @@ func (c *Command) giveUp(ctx context.Context, w *workspace.Workspace, id string)
 }
 
 // printUndo writes the commands of an undo plan, each below what it undoes.
-func (c *Command) printUndo(plan []release.Undo) {
+func printUndo(out io.Writer, plan []release.Undo) {
+	fmt.Fprintln(out, "to undo it, in this order:")
 	for _, u := range plan {
-		c.Notef("  # %s", oneLine(u.What))
-		c.Notef("  %s", oneLine(u.Shell()))
+		fmt.Fprintf(out, "  # %s\n  %s\n", oneLine(u.What), oneLine(u.Shell()))
+	}
+}
+
+// PrintStopped says, once the console is closed, how to go on with releases that
+// were not finished in it since a moment, and how to undo them.
+func PrintStopped(ctx context.Context, out io.Writer, w *workspace.Workspace, since time.Time) {
+	states, err := w.Journals.List(ctx)
+	if err != nil {
+		return
+	}
+	for _, s := range states {
+		if s.Ended || s.Sealed == nil || s.Updated.Before(since) {
+			continue
+		}
+		pipeline, err := w.Pipeline()
+		if err != nil {
+			return
+		}
+		fmt.Fprintf(out, "release %s of %s is not finished; to continue: capstan release --resume=%s\n", oneLine(s.Plan.Version), oneLine(s.Plan.AppID), s.ID)
+		if plan, err := pipeline.Undo(ctx, s.ID); err == nil && len(plan) > 0 {
+			printUndo(out, plan)
+		}
 	}
 }
 

@@ -148,7 +148,7 @@ func (p *Pipeline) drive(ctx context.Context, j *journal, names []StageName, emi
 			if errors.Is(ctx.Err(), context.Canceled) { // on purpose, not for lack of something
 				result.Undo = r.undo(ctx, r.state)
 				for _, u := range result.Undo {
-					r.event(Event{Kind: EventFinding, Level: bundle.LevelWarn, Code: u.Code, Text: u.What, Hint: u.Shell()})
+					r.event(Event{Stage: s.Name(), Kind: EventFinding, Level: bundle.LevelWarn, Code: u.Code, Text: u.What, Hint: u.Shell()})
 				}
 			}
 			return result, err
