@@ -1205,7 +1205,7 @@ func testDeviceSearch(t *testing.T, open opener) {
 	}{
 		{"5EED", 0, r.DeviceID, 1, false},               // how it starts, in either case
 		{"00ff", 0, r.DeviceID, 1, false},               // how it ends
-		{"0000000002", 0, device(29), 11, false},     // in the middle: the last seen first
+		{"0000000002", 0, device(29), 11, false},        // in the middle: the last seen first
 		{"00000000-0000-4000", 10, device(0), 10, true}, // more than asked for
 		{"mer 100%_x", 0, device(7), 1, false},          // signs that stand for themselves
 		{"100%%x", 0, "", 0, false},
