@@ -344,3 +344,20 @@ func TestStorageOpens(t *testing.T) {
 		t.Errorf("the public URL is %s", u)
 	}
 }
+
+// TestDescribed: the files alone say what another profile is, the user's own
+// override first, and the storage that comes with a server.
+func TestDescribed(t *testing.T) {
+	t.Setenv("CAPSTAN_SERVER", "https://environment.example.com")
+	dir := place(t, "[profiles.a]\nserver = \"https://a.example.com\"\nchannel = \"beta\"\n[profiles.b]\nserver = \"https://b.example.com/\"\nstorage = \"s3://bucket\"\n", "")
+	a, err := profile.Described(dir, "a")
+	if err != nil || a.Name != "a" || a.Server != "https://a.example.com" || a.Storage != "capstan+https://a.example.com" || a.Channel != "beta" {
+		t.Errorf("%+v %v", a, err)
+	}
+	if b, err := profile.Described(dir, "b"); err != nil || b.Server != "https://b.example.com/" || b.Storage != "s3://bucket" {
+		t.Errorf("%+v %v", b, err)
+	}
+	if none, err := profile.Described(dir, "none"); err != nil || none.Server != "" || none.Storage != "" {
+		t.Errorf("%+v %v", none, err)
+	}
+}
