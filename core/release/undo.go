@@ -59,8 +59,8 @@ func (p *Pipeline) Undo(ctx context.Context, id string) ([]Undo, error) {
 }
 
 // undoing bounds how long the server is asked after a release was stopped:
-// somebody waits at the terminal.
-const undoing = 4 * time.Second
+// somebody waits at the terminal, and can end that with a second signal.
+const undoing = 8 * time.Second
 
 func (p *Pipeline) undo(ctx context.Context, s State) []Undo {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoing)
