@@ -140,22 +140,27 @@ func (v *keysView) Actions() []Action {
 // choose asks for the store of a new key, and warns when there is a key already.
 func (v *keysView) choose() tea.Cmd {
 	e := v.e
-	choice := widget.Choice{Title: e.S.ChooseStore, Intro: e.S.KeyIntro}
+	intro := e.S.KeyIntro
 	if v.table.Len() > 0 {
-		choice.Intro = e.S.SecondKey
+		intro = e.S.SecondKey
 	}
-	stores := v.stores.Value
+	return e.askNewKey(intro, v.stores.Value, &v.making, func(k Key, err error) tea.Msg { return newKeyMsg{k, err} })
+}
+
+// askNewKey asks which of the stores shall keep a new key, and makes it. making
+// is true from the choice on; done is the message that says how it ended.
+func (e *Env) askNewKey(intro string, stores []KeyStore, making *bool, done func(Key, error) tea.Msg) tea.Cmd {
+	choice := widget.Choice{Title: e.S.ChooseStore, Intro: intro}
 	for _, s := range stores {
 		choice.Items = append(choice.Items, widget.ChoiceItem{Label: storeName(e, s.Kind), Note: e.S.StoreWhat[s.Kind], Why: text.Clean(s.Unusable)})
 	}
 	return Choose(choice, func(i int) tea.Cmd {
-		v.making = true
+		*making = true
 		e.Loads++
 		return func() tea.Msg {
 			ctx, stop := context.WithTimeout(e.Ctx, askLimit)
 			defer stop()
-			k, err := e.Services.Keys.Create(ctx, e.Facts.AppID, stores[i].Kind)
-			return newKeyMsg{k, err}
+			return done(e.Services.Keys.Create(ctx, e.Facts.AppID, stores[i].Kind))
 		}
 	})
 }

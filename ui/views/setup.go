@@ -101,22 +101,7 @@ type setupKeyMsg struct {
 
 // makeKey asks where the first key shall be kept, and makes it.
 func (v *setupView) makeKey() tea.Cmd {
-	e := v.e
-	choice := widget.Choice{Title: e.S.ChooseStore, Intro: e.S.KeyIntro}
-	stores := v.stores.Value
-	for _, s := range stores {
-		choice.Items = append(choice.Items, widget.ChoiceItem{Label: storeName(e, s.Kind), Note: e.S.StoreWhat[s.Kind], Why: text.Clean(s.Unusable)})
-	}
-	return Choose(choice, func(i int) tea.Cmd {
-		v.making = true
-		e.Loads++
-		return func() tea.Msg {
-			ctx, stop := context.WithTimeout(e.Ctx, askLimit)
-			defer stop()
-			k, err := e.Services.Keys.Create(ctx, e.Facts.AppID, stores[i].Kind)
-			return setupKeyMsg{k, err}
-		}
-	})
+	return v.e.askNewKey(v.e.S.KeyIntro, v.stores.Value, &v.making, func(k Key, err error) tea.Msg { return setupKeyMsg{k, err} })
 }
 
 // steps are what a release needs, in the order in which it is done.
