@@ -124,6 +124,10 @@ func Execute(ctx context.Context, c *Command, args []string) int {
 		return 0
 	}
 	if _, known := failure.Find(err); !known && isUsage(err) {
+		// The flag and its value say it; how Go reads numbers does not concern anybody.
+		if said, _, cut := strings.Cut(err.Error(), ": strconv."); cut {
+			err = errors.New(said)
+		}
 		err = failure.Wrap(err, failure.Usage, "usage", "", usageHint(ran, err))
 	}
 	c.Fail(err)

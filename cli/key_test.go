@@ -465,11 +465,15 @@ func TestUsageHints(t *testing.T) {
 		{"channel promote production", "did you mean capstan channel set? capstan channel --help lists the commands"},
 		{"frobnicate", "capstan --help lists the commands"},
 		{"release --chanel production", "capstan release --help lists its flags"},
+		{"device list --limit many", "capstan device list --help lists its flags"},
 		{"bundle verify a.zip", "capstan bundle verify --help lists its flags"},
 	} {
 		status, _, errOut := runText(t, strings.Fields(c.line)...)
 		if status != 2 || !strings.Contains(errOut, "hint: "+c.hint+"\n") {
 			t.Errorf("%s: status %d, %s", c.line, status, errOut)
+		}
+		if strings.Contains(errOut, "strconv") {
+			t.Errorf("%s: %s", c.line, errOut)
 		}
 	}
 }

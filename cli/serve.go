@@ -47,7 +47,7 @@ prints an admin token, once. SIGTERM lets running requests finish and stops.`,
 	f.StringVar(&config.ACME.Roots, "acme-ca", "", "PEM file that a private authority's own https is trusted by")
 	f.StringVar(&config.Metrics, "metrics", "", "address for Prometheus metrics, e.g. 127.0.0.1:9187")
 	f.Int64Var(&config.MaxObject, "max-object", 0, "largest upload in bytes (default 1 GiB)")
-	f.IntVar(&config.Rates.Busy, "busy", 0, "device requests a second from which on the app that asks most waits for the others (default 10,000 for each core)")
+	f.IntVar(&config.Rates.Busy, "busy", 0, "device requests a second from which on the app that asks most waits for the others; negative: never (default 10,000 for each core)")
 	f.StringVar(&logFormat, "log-format", logFormat, "text or json")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.MarkFlagsMutuallyExclusive("tls-cert", "acme-domain")
