@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 
 	"capstan/core/remote/transport"
 )
@@ -243,7 +243,7 @@ func keep(path string, s session) error {
 			forget(o)
 		}
 	}
-	if err := renameio.WriteFile(path, content, 0o600); err != nil {
+	if err := maybe.WriteFile(path, content, 0o600); err != nil {
 		return fileFailure("remember the upload", filepath.Dir(path), err)
 	}
 	return nil
