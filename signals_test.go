@@ -33,15 +33,7 @@ func TestSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The binary under test is this one under the name capstan; see TestMain.
-	binary := filepath.Join(t.TempDir(), "capstan")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, binary); err != nil {
-		t.Fatal(err)
-	}
+	binary := program(t)
 	phases := []struct{ name, method, path string }{
 		{"upload", http.MethodPut, "/capstan/v1/objects/"},
 		{"prove", http.MethodGet, "/files/"},

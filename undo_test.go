@@ -30,15 +30,7 @@ func TestUndo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(folder, "capstan")
-	if err := os.Symlink(self, binary); err != nil {
-		t.Fatal(err)
-	}
+	binary := program(t)
 	stops := []struct {
 		name, method, path string
 		passes             bool // the call arrives, and its answer is held
@@ -111,7 +103,7 @@ func TestUndo(t *testing.T) {
 					t.Errorf("%d commands, want %d:\n%s\n%s", n, len(stop.leaves), script, said.String())
 				}
 				shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
-				shell.Dir, shell.Env = p.dir, append(p.command(t, &said).Env, "PATH="+folder+":"+os.Getenv("PATH"))
+				shell.Dir, shell.Env = p.dir, append(p.command(t, &said).Env, "PATH="+os.Getenv("PATH"))
 				if text, err := shell.CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s\n%s", err, script, text)
 				}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -95,19 +94,11 @@ func TestPowerLoss(t *testing.T) {
 	case peers.Required():
 		count = 200
 	}
-	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "trace")
-	argv := power.Command(strace, out, os.Args[0])
-	c := exec.Command(argv[0], argv[1:]...)
-	c.Env = append(os.Environ(), powerEnv+"="+dir)
-	if text, err := c.CombinedOutput(); err != nil {
-		t.Skipf("this system does not let strace trace: %v\n%s", err, text)
+	dir := t.TempDir()
+	trace, err := power.Record(strace, dir, []string{powerEnv + "=" + dir}, os.Args[0])
+	if errors.Is(err, power.ErrNoTrace) {
+		t.Skip(err)
 	}
-	in, err := os.Open(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	trace, err := power.Read(in, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,20 +13,38 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// Command gives the arguments that run a program under strace, with its calls
-// written to the file trace.
-func Command(strace, trace string, program ...string) []string {
-	return append([]string{strace, "-f", "-qq", "-y", "-xx", "-s", strconv.Itoa(1 << 22), "-o", trace,
+// ErrNoTrace says that the program did not run under strace to its end: most
+// often because the system lets no process trace another.
+var ErrNoTrace = errors.New("the program did not run under strace")
+
+// Record runs a program with strace and further variables in its environment,
+// and gives what it did to the files below dir.
+func Record(strace, dir string, environment []string, program ...string) (*Trace, error) {
+	out, err := os.CreateTemp("", "trace-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	argv := append([]string{"-f", "-qq", "-y", "-xx", "-s", strconv.Itoa(1 << 22), "-o", out.Name(),
 		"-e", "trace=open,openat,creat,lseek,write,pwrite64,writev,pwritev,ftruncate,fallocate,fsync,fdatasync,unlink,unlinkat,rename,renameat,renameat2"}, program...)
+	c := exec.Command(strace, argv...)
+	c.Env = append(os.Environ(), environment...)
+	if text, err := c.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %v\n%s", ErrNoTrace, err, text)
+	}
+	return Read(out, dir)
 }
 
 // Trace is what a program did to the files below a folder, in order.

@@ -4,9 +4,9 @@ package power
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,19 +65,11 @@ func write(dir string) error {
 // of one that does not lose it, tear it and mix it up.
 func TestImages(t *testing.T) {
 	strace := peers.Program(t, "strace", "apt-get install strace")
-	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "trace")
-	argv := Command(strace, out, os.Args[0])
-	c := exec.Command(argv[0], argv[1:]...)
-	c.Env = append(os.Environ(), childEnv+"="+dir)
-	if text, err := c.CombinedOutput(); err != nil {
-		t.Skipf("this system does not let strace trace: %v\n%s", err, text)
+	dir := t.TempDir()
+	trace, err := Record(strace, dir, []string{childEnv + "=" + dir}, os.Args[0])
+	if errors.Is(err, ErrNoTrace) {
+		t.Skip(err)
 	}
-	in, err := os.Open(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	trace, err := Read(in, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
