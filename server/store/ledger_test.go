@@ -85,7 +85,8 @@ func testLedger(t *testing.T, open opener) {
 		}
 		if i%7 == 0 {
 			at := len(checkpoint) * i / len(records)
-			if checkpoint[at] != 'A' {
+			// The last letter of base64 has bits that mean nothing.
+			if checkpoint[at] != 'A' && at < len(checkpoint)-len("A=\n") {
 				refuse("a changed checkpoint", records, checkpoint[:at]+"A"+checkpoint[at+1:], "", verifier)
 			}
 		}
