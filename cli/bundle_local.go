@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/Masterminds/semver/v3"
@@ -41,7 +42,7 @@ const (
 // nearProject opens the project around dir; without one it is nil, and what it
 // would have told has to come from flags.
 func nearProject(ctx context.Context, dir string) (*project.Project, error) {
-	p, err := project.OpenWith(ctx, dir, project.Options{})
+	p, err := project.OpenWith(ctx, dir, project.Options{NoGit: true})
 	if failure.CodeOf(err) == "project_not_found" {
 		return nil, nil
 	}
@@ -143,6 +144,10 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 	if _, err := semver.StrictNewVersion(f.version); err != nil {
 		return failure.Newf(failure.Usage, "version_malformed", "pack bundle", "use three numbers, such as 1.4.0", "%q is not a version", f.version)
 	}
+	signer := sync.OnceValues(func() (crypto.Signer, error) { return c.signer(ctx, f.key, p, appID) })
+	if f.encrypt && keyPlace(f.key.data, f.key.file, privateKeyFile, p) != "" {
+		go signer() // nobody is asked for it, so it is read while the folder is looked at
+	}
 	if err := c.preflight(ctx, &f); err != nil {
 		return err
 	}
@@ -157,11 +162,11 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 			result.Checksum, result.Size, result.Files, result.CRC32 = packed.ChecksumHex(), packed.Size, packed.Files, packed.CRC32
 			return err
 		}
-		signer, err := c.signer(ctx, f.key, p, appID)
+		key, err := signer()
 		if err != nil {
 			return err
 		}
-		sealed, err := bundle.PackSealed(ctx, f.path, w, signer, f.options)
+		sealed, err := bundle.PackSealed(ctx, f.path, w, key, f.options)
 		if err != nil {
 			return err
 		}
@@ -411,12 +416,15 @@ func (c *Command) signer(ctx context.Context, f privateFlags, p *project.Project
 	if err != nil || f.any || p == nil || p.PublicKey == "" {
 		return signer, err
 	}
+	pub, ok := signer.Public().(*rsa.PublicKey)
+	if ok && strings.TrimSpace(p.PublicKey) == strings.TrimSpace(string(keys.EncodePublic(pub))) {
+		return signer, nil // the same text: nothing to read
+	}
 	inApp, err := keys.ParsePublic([]byte(p.PublicKey))
 	if err != nil {
 		return nil, err
 	}
-	if !inApp.Equal(signer.Public()) {
-		pub, _ := signer.Public().(*rsa.PublicKey)
+	if !ok || !inApp.Equal(pub) {
 		return nil, failure.Newf(failure.Conflict, "key_mismatch", "encrypt bundle",
 			"use the app's key, or --any-key if the bundle is for another app",
 			"the private key %s does not belong to the app's public key %s", keys.KeyID(pub), keys.KeyID(inApp))
@@ -424,26 +432,34 @@ func (c *Command) signer(ctx context.Context, f privateFlags, p *project.Project
 	return signer, nil
 }
 
-// keyText reads a key that is given as text, as a file, or as the file that the
-// Capgo CLI leaves in the folder or at the root of the project p (nil when there
-// is none); it is nil when there is none of them.
+// keyPlace is where the text of a key is: data itself, the file that is named, or
+// the file that the Capgo CLI leaves in the folder or at the root of the project p
+// (nil when there is none). It is "" when there is none of them.
+func keyPlace(data, file, standard string, p *project.Project) string {
+	if file != "" || data != "" {
+		return firstOf(file, data)
+	}
+	places := []string{standard}
+	if p != nil {
+		places = append(places, filepath.Join(p.Root, standard))
+	}
+	for _, place := range places {
+		if _, err := os.Stat(place); err == nil {
+			return place
+		}
+	}
+	return ""
+}
+
+// keyText reads the key at keyPlace; it is nil when there is none.
 func keyText(data, file, standard string, p *project.Project) ([]byte, error) {
-	if file == "" && data == "" {
-		places := []string{standard}
-		if p != nil {
-			places = append(places, filepath.Join(p.Root, standard))
-		}
-		for _, place := range places {
-			if _, err := os.Stat(place); err == nil {
-				file = place
-				break
-			}
-		}
+	if file == "" && data != "" {
+		return []byte(data), nil
 	}
-	if file != "" {
-		return readKeyFile(file)
+	if place := keyPlace(data, file, standard, p); place != "" {
+		return readKeyFile(place)
 	}
-	return []byte(data), nil
+	return nil, nil
 }
 
 func (c *Command) findSigner(ctx context.Context, f privateFlags, p *project.Project, appID string) (crypto.Signer, error) {

@@ -102,7 +102,7 @@ for input in $inputs; do
 	esac
 done
 
-(cd "$repo" && go build -o "$dir/capstan" .)
+(cd "$repo" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$dir/capstan" .)
 
 # Sides -----------------------------------------------------------------------
 # Each runs in the project's folder and leaves one sealed bundle.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
+	"golang.org/x/sync/errgroup"
 
 	"capstan/core/failure"
 )
@@ -188,31 +191,44 @@ func windowsRefuses(name string) bool {
 	return false
 }
 
-// contents reads the text files, once, for the call that keeps a bundle
-// installed and for private keys.
+// contents reads the text files, once and on all cores, for the call that keeps
+// a bundle installed and for private keys.
 func (p *preflight) contents(ctx context.Context) error {
+	found := make([]contentFound, len(p.tree.files))
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+		group.Go(func() error {
+			buf := make([]byte, 128<<10)
+			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				f := &p.tree.files[i]
+				if !isText(f.name) || f.size() == 0 {
+					continue
+				}
+				var err error
+				if found[i], err = p.scan(f, buf); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
 	ready, inline := "", ""
-	buf := make([]byte, 128<<10)
-	for i := range p.tree.files {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		f := &p.tree.files[i]
-		if !isText(f.name) || f.size() == 0 {
-			continue
-		}
-		found, err := p.scan(f, buf)
-		if err != nil {
-			return err
-		}
-		if found.ready {
+	for i, f := range p.tree.files {
+		if found[i].ready {
 			if path.Ext(f.name) == ".js" {
 				ready = cmpFirst(ready, f.name)
 			} else {
 				inline = cmpFirst(inline, f.name)
 			}
 		}
-		if found.key {
+		if found[i].key {
 			p.add(LevelBlock, "key_material", f.name, "remove it: everyone who has the app can read it", "%q contains a private key", quoted(f.name))
 		}
 	}

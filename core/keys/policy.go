@@ -67,7 +67,7 @@ func privateFromDER(op string, der []byte) (*rsa.PrivateKey, error) {
 	if raw.Version != 0 || len(raw.AdditionalPrimeRaw.FullBytes) != 0 {
 		return nil, weak(op, "the key has more than two primes")
 	}
-	if err := checkModulus(op, raw.N, raw.E); err != nil {
+	if err := checkForm(op, raw.N, raw.E); err != nil {
 		return nil, err
 	}
 	if err := checkPrimes(op, raw); err != nil {
@@ -85,6 +85,18 @@ func privateFromDER(op string, der []byte) (*rsa.PrivateKey, error) {
 
 // checkModulus refuses what can be told weak from the public half alone.
 func checkModulus(op string, n, e *big.Int) error {
+	if err := checkForm(op, n, e); err != nil {
+		return err
+	}
+	if n.ProbablyPrime(0) {
+		return weak(op, "the modulus is a prime number")
+	}
+	return nil
+}
+
+// checkForm is checkModulus for a modulus whose two primes are known, which spares
+// the most expensive question.
+func checkForm(op string, n, e *big.Int) error {
 	switch {
 	case n.Sign() <= 0 || e.Sign() <= 0:
 		return malformed(op, hintCopyAgain, "the modulus or the exponent is not a positive number")
@@ -99,8 +111,6 @@ func checkModulus(op string, n, e *big.Int) error {
 		return weak(op, "the modulus is even")
 	case new(big.Int).GCD(nil, nil, n, smallPrimes()).Cmp(one) != 0:
 		return weak(op, "the modulus has a small factor")
-	case n.ProbablyPrime(0):
-		return weak(op, "the modulus is a prime number")
 	case closePrimes(n):
 		return weak(op, "the two primes are so close that the key can be factored")
 	case rocaPrint(n):
@@ -127,7 +137,7 @@ func checkPrimes(op string, k pkcs1Private) error {
 		return weak(op, "the modulus is not the product of the two primes")
 	case k.P.BitLen() != Bits/2 || k.Q.BitLen() != Bits/2:
 		return weak(op, "the primes have %d and %d bits instead of %d each", k.P.BitLen(), k.Q.BitLen(), Bits/2)
-	case !k.P.ProbablyPrime(4) || !k.Q.ProbablyPrime(4):
+	case !bothPrime(k.P, k.Q):
 		return weak(op, "a factor of the modulus is not a prime number")
 	case distance.BitLen() <= Bits/2-100: // FIPS 186-5, appendix A.1.3
 		return weak(op, "the two primes are so close that the key can be factored")
@@ -143,6 +153,17 @@ func checkPrimes(op string, k pkcs1Private) error {
 		return weak(op, "the stored coefficient of the two primes is wrong")
 	}
 	return nil
+}
+
+// bothPrime tests two numbers side by side, which is most of what reading a key
+// costs, by Baillie and PSW: no composite number is known that passes. Numbers
+// made to pass would only come from somebody who made the whole key, and so
+// needs no weakness to have it.
+func bothPrime(p, q *big.Int) bool {
+	first := make(chan bool, 1)
+	go func() { first <- p.ProbablyPrime(0) }()
+	second := q.ProbablyPrime(0)
+	return <-first && second
 }
 
 var one = big.NewInt(1)
