@@ -4,12 +4,12 @@
 #
 #   scripts/bench-bundle.sh [small] [medium] [large]      default: all three
 #
-# ROUNDS=5 rounds after a warm-up, the sides in turn (A B A B); medians. Wall
-# and CPU time and peak memory are the operating system's figures for the whole
-# process, from /usr/bin/time. Absolute figures move from machine to machine:
-# quote the ratios of one run.
+# ROUNDS=5 rounds after a warm-up, the sides in turn (A B A B); medians. CPU time
+# and peak memory are the operating system's figures for the whole process (wait4),
+# wall time is from its start to its end. Absolute figures move from machine to
+# machine: quote the ratios of one run.
 #
-# Needs go, node 20, npm, zip, openssl and GNU time. BENCH_DIR keeps the inputs
+# Needs go, node 20, npm, python3, zip and openssl. BENCH_DIR keeps the inputs
 # and the packages (about 400 MB with the large input 1.5 GB) between runs;
 # CAPSTAN_CAPGO_CLI names a folder that @capgo/cli 8.68.1 is installed in.
 set -eu
@@ -21,7 +21,7 @@ inputs=${*:-small medium large}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 
-for tool in go node npm zip openssl sha256sum /usr/bin/time; do
+for tool in go node npm python3 zip openssl sha256sum; do
 	command -v "$tool" >/dev/null || { echo "bench-bundle: $tool is absent" >&2; exit 1; }
 done
 
@@ -127,11 +127,19 @@ SIDE
 
 clean() { rm -f "$1"/*.zip "$1"/d.enc; }
 
+cat >"$dir/measure.py" <<'PYTHON'
+import os, sys, time
+begin = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
+_, status, used = os.wait4(pid, 0)
+print("%.4f %.4f %d" % (time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+PYTHON
+
 # run SIDE INPUT: one line "wall cpu peakKiB" on stdout
 run() {
-	(cd "$dir/$2" && clean . && /usr/bin/time -o "$dir/time" -f '%e %U %S %M' sh "$dir/$1.sh" >/dev/null 2>"$dir/err") ||
+	(cd "$dir/$2" && clean . && python3 "$dir/measure.py" sh "$dir/$1.sh" 2>"$dir/err") ||
 		{ echo "bench-bundle: $1 failed on $2:" >&2; cat "$dir/err" >&2; exit 1; }
-	awk '{ printf "%.3f %.3f %d\n", $1, $2 + $3, $4 }' "$dir/time"
 }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
