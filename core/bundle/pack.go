@@ -53,12 +53,20 @@ func Pack(ctx context.Context, dir string, w io.Writer, o Options) (Packed, erro
 // PackSealed goes from the folder dir to the sealed object on w in one pass:
 // nothing is written down in between.
 func PackSealed(ctx context.Context, dir string, w io.Writer, signer crypto.Signer, o Options) (Sealed, error) {
+	var s *sealing
+	var group errgroup.Group
+	group.Go(func() (err error) { // signs the session key while the folder is read
+		s, err = newSealing(ctx, w, signer)
+		return err
+	})
 	t, err := readTree(ctx, dir, o)
-	if err != nil {
-		return Sealed{}, err
+	if failed := group.Wait(); err == nil {
+		err = failed
 	}
-	s, err := newSealing(ctx, w, signer)
 	if err != nil {
+		if s != nil {
+			s.relay.abort(err)
+		}
 		return Sealed{}, err
 	}
 	if err := t.pack(ctx, s.relay, o); err != nil {
@@ -158,7 +166,7 @@ type packer struct {
 func (p *packer) dispatch(ctx context.Context) error {
 	defer close(p.todo)
 	defer close(p.ordered)
-	sampler := newSampler()
+	sampler := &sampler{}
 	for i := range p.tree.files {
 		f := &p.tree.files[i]
 		if f.size() <= blockBytes {
@@ -208,13 +216,10 @@ func (p *packer) send(ctx context.Context, j *job) error {
 
 // work compresses blocks until there are no more.
 func (p *packer) work(ctx context.Context) error {
-	w := worker{packer: p, in: make([]byte, windowBytes+blockBytes), sampler: newSampler()}
+	w := worker{packer: p, in: make([]byte, windowBytes+blockBytes), sampler: &sampler{}}
 	defer w.close()
 	var err error
 	if w.deflate, err = flate.NewWriter(io.Discard, p.level); err != nil {
-		return err
-	}
-	if w.entropy, err = flate.NewWriter(io.Discard, flate.HuffmanOnly); err != nil {
 		return err
 	}
 	for j := range p.todo {
@@ -235,7 +240,8 @@ type worker struct {
 	in      []byte
 	deflate *flate.Writer
 	sampler *sampler
-	// entropy codes bytes by how frequent they are, and looks for no repetition.
+	// entropy codes bytes by how frequent they are, and looks for no repetition;
+	// nil until it is needed.
 	entropy *flate.Writer
 	// open is the large file that the last block came from.
 	open     *os.File
@@ -283,6 +289,9 @@ func (w *worker) do(j *job) error {
 	// its bytes are is enough to compress it.
 	if len(out.b) > len(block)*7/8 && unevenMiddle(block) {
 		again := sliceWriter{w.buffers.take(j.n)}
+		if w.entropy == nil {
+			w.entropy, _ = flate.NewWriter(nil, flate.HuffmanOnly) // the level is known to exist
+		}
 		w.entropy.Reset(&again)
 		if _, err := w.entropy.Write(block); err != nil {
 			return err
@@ -531,7 +540,7 @@ func (l *largeFile) close() {
 // sampler guesses whether data is compressed already, by compressing a few
 // pieces of it fast. The guess depends on the data alone.
 type sampler struct {
-	deflate *flate.Writer
+	deflate *flate.Writer // nil until a piece is compressed
 	buf     []byte
 	count   countWriter
 }
@@ -543,14 +552,12 @@ func (c *countWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func newSampler() *sampler {
-	d, _ := flate.NewWriter(io.Discard, flate.BestSpeed) // the level is known to exist
-	return &sampler{deflate: d, buf: make([]byte, sampleBytes)}
-}
-
 // gain gives by how many bytes a piece shrinks.
 func (s *sampler) gain(piece []byte) int {
 	s.count = 0
+	if s.deflate == nil {
+		s.deflate, _ = flate.NewWriter(nil, flate.BestSpeed) // the level is known to exist
+	}
 	s.deflate.Reset(&s.count)
 	s.deflate.Write(piece)
 	s.deflate.Close()
@@ -607,6 +614,9 @@ func unevenMiddle(b []byte) bool {
 
 func (s *sampler) dense(r io.ReaderAt, size int64) (bool, error) {
 	gain, seen := 0, 0
+	if s.buf == nil {
+		s.buf = make([]byte, sampleBytes)
+	}
 	for _, at := range offsets(size) {
 		n, err := r.ReadAt(s.buf, at)
 		if err != nil && err != io.EOF {

@@ -12,6 +12,8 @@ import (
 	"math/big"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"capstan/core/failure"
 )
 
@@ -175,17 +177,22 @@ func strictBase64(s string) ([]byte, bool) {
 	return b, err == nil
 }
 
-// signChecksum gives both signed forms of a SHA-256.
+// signChecksum gives both signed forms of a SHA-256, made side by side.
 func signChecksum(signer crypto.Signer, sum [32]byte) (v2, v3 string, err error) {
-	signed, err := sign(signer, sum[:])
+	var older, newer []byte
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		older, err = sign(signer, v2Payload(sum))
+		return err
+	})
+	newer, err = sign(signer, sum[:])
+	if failed := group.Wait(); err == nil {
+		err = failed
+	}
 	if err != nil {
 		return "", "", err
 	}
-	v3 = hex.EncodeToString(signed)
-	if signed, err = sign(signer, v2Payload(sum)); err != nil {
-		return "", "", err
-	}
-	return base64.StdEncoding.EncodeToString(signed), v3, nil
+	return base64.StdEncoding.EncodeToString(older), hex.EncodeToString(newer), nil
 }
 
 // v2Payload is the quirk of the older form: the hex text taken for base64.

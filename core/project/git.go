@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"capstan/core/project/config"
@@ -28,12 +29,34 @@ type Git struct {
 // gitTimeout bounds one git command: a status of a very large tree on a slow disk.
 const gitTimeout = 5 * time.Second
 
+// readGit asks what git knows of the folder, all questions at once: a process
+// takes milliseconds, and none waits for another's answer.
 func readGit(ctx context.Context, dir string) Git {
 	var g Git
-	status, err := gitOutput(ctx, dir, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
-	if err != nil {
-		return g
+	var asked sync.WaitGroup
+	ask := func(use func(out string), args ...string) {
+		asked.Go(func() {
+			if out, err := gitOutput(ctx, dir, args...); err == nil {
+				use(out)
+			}
+		})
 	}
+	ask(g.readStatus, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+	ask(func(out string) {
+		if parts := strings.SplitN(strings.TrimRight(out, "\n"), "\x00", 3); len(parts) == 3 {
+			g.Short, g.Subject, g.Author = parts[0], parts[1], parts[2]
+		}
+	}, "log", "-1", "--no-show-signature", "--format=%h%x00%s%x00%an")
+	ask(func(out string) { g.Tag, _, _ = strings.Cut(out, "\n") }, "tag", "--points-at", "HEAD")
+	ask(func(out string) { g.Remote = withoutCredentials(strings.TrimSpace(out)) }, "config", "--get", "remote.origin.url")
+	asked.Wait()
+	if !g.Present { // a bare repository, for one
+		return Git{}
+	}
+	return g
+}
+
+func (g *Git) readStatus(status string) {
 	g.Present = true
 	for line := range strings.Lines(status) {
 		line = strings.TrimRight(line, "\n")
@@ -50,21 +73,6 @@ func readGit(ctx context.Context, dir string) Git {
 			g.Dirty = true
 		}
 	}
-	if g.Commit != "" {
-		if out, err := gitOutput(ctx, dir, "log", "-1", "--no-show-signature", "--format=%h%x00%s%x00%an"); err == nil {
-			parts := strings.SplitN(strings.TrimRight(out, "\n"), "\x00", 3)
-			if len(parts) == 3 {
-				g.Short, g.Subject, g.Author = parts[0], parts[1], parts[2]
-			}
-		}
-		if out, err := gitOutput(ctx, dir, "tag", "--points-at", "HEAD"); err == nil {
-			g.Tag, _, _ = strings.Cut(out, "\n")
-		}
-	}
-	if out, err := gitOutput(ctx, dir, "config", "--get", "remote.origin.url"); err == nil {
-		g.Remote = withoutCredentials(strings.TrimSpace(out))
-	}
-	return g
 }
 
 // gitOutput runs one reading command. Settings of the repository that would run
