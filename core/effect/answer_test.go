@@ -3,6 +3,7 @@ package effect
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,10 @@ import (
 // forecast, from the rows that a registry tells, and by the server's decision.
 func TestAnswerIsTheServers(t *testing.T) {
 	const cases = 60_000
-	seed := uint64(time.Now().UnixNano())
+	seed := uint64(1) // new ones with CAPSTAN_LONG=1
+	if os.Getenv("CAPSTAN_LONG") == "1" {
+		seed = uint64(time.Now().UnixNano())
+	}
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	reasons := map[string]int{}
