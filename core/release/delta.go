@@ -228,7 +228,7 @@ func (r *run) deltaWhole() bool {
 	if err != nil {
 		return false
 	}
-	sum, size, err := hashFile(r.deltaPath("bin"))
+	sum, size, _, err := hashFile(r.deltaPath("bin"))
 	return err == nil && size == list.Size && sum == list.SHA256
 }
 

@@ -65,6 +65,9 @@ type run struct {
 	*Pipeline
 	*journal
 	emit func(Event)
+	// sums are those of the spool files that this process wrote or read, by
+	// their SHA-256.
+	sums map[string]storage.BlockSums
 }
 
 func (r *run) plan() Plan { return r.state.Plan }

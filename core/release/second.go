@@ -15,6 +15,7 @@ import (
 	"capstan/core/device"
 	"capstan/core/failure"
 	"capstan/core/keys"
+	"capstan/core/remote/storage"
 	"capstan/internal/fault"
 )
 
@@ -126,7 +127,8 @@ func (r *run) sealSecond(ctx context.Context, first *bundle.Sealed) (*bundle.Sea
 		_, _, err := bundle.Decrypt(ctx, source, into, first.SessionKey, public)
 		into.CloseWithError(err) // nil is the end of the zip; else sealing fails with it
 	}()
-	sealed, err := bundle.Seal(ctx, plain, file, signer, func(done int64) { m.update(done, first.PlainSize) })
+	var sums storage.BlockSummer
+	sealed, err := bundle.Seal(ctx, plain, io.MultiWriter(file, &sums), signer, func(done int64) { m.update(done, first.PlainSize) })
 	plain.CloseWithError(err)
 	<-done
 	if err != nil {
@@ -136,6 +138,7 @@ func (r *run) sealSecond(ctx context.Context, first *bundle.Sealed) (*bundle.Sea
 		return nil, failure.New(failure.Verification, "seals_differ", "seal for the second key", "the two seals are of different archives", "run capstan release --resume")
 	}
 	sealed.Files, sealed.RawSize = first.Files, first.RawSize
+	r.remember(sums.Sums(sealed.ObjectSHA256))
 	if err := keepSpool(r, file, r.secondSpool()); err != nil {
 		return nil, spoolFailure(err)
 	}
@@ -144,11 +147,7 @@ func (r *run) sealSecond(ctx context.Context, first *bundle.Sealed) (*bundle.Sea
 
 // secondWhole reports whether the second seal waits as it was made.
 func (r *run) secondWhole() bool {
-	if r.state.SecondSealed == nil {
-		return false
-	}
-	sum, size, err := hashFile(r.secondSpool())
-	return err == nil && sum == r.state.SecondSealed.ObjectSHA256 && size == r.state.SecondSealed.ObjectSize
+	return r.state.SecondSealed != nil && r.spoolWhole(r.secondSpool(), r.state.SecondSealed)
 }
 
 // uploadSecond puts the second seal into storage.
@@ -161,7 +160,7 @@ func (r *run) uploadSecond(ctx context.Context, progress func(done int64)) (*Sec
 	defer file.Close()
 	name := ObjectName(r.plan().AppID, r.plan().Version, sealed.ObjectSHA256)
 	fault.Point("second.put")
-	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, progress)
+	object, err := r.Storage.Put(ctx, name, r.source(file, sealed), sealed.ObjectSize, sealed.ObjectSHA256, progress)
 	if err != nil {
 		return nil, "", err
 	}

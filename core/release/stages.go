@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,6 +23,7 @@ import (
 	"capstan/core/failure"
 	"capstan/core/keys"
 	"capstan/core/remote"
+	"capstan/core/remote/storage"
 	"capstan/internal/fault"
 )
 
@@ -214,7 +214,7 @@ func (seal) Skip(r *run) string {
 	if r.state.Uploaded != nil || r.plan().External != nil {
 		return "sealed before"
 	}
-	if sum, size, err := hashFile(r.spool()); err == nil && sum == r.state.Sealed.ObjectSHA256 && size == r.state.Sealed.ObjectSize && (!r.delta() || r.deltaWhole()) && (!r.twoKeys() || r.secondWhole()) {
+	if r.spoolWhole(r.spool(), r.state.Sealed) && (!r.delta() || r.deltaWhole()) && (!r.twoKeys() || r.secondWhole()) {
 		return "sealed before, and the sealed bytes are whole"
 	}
 	return ""
@@ -245,10 +245,12 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	sealed, err := packInto(ctx, plan, signer, file, plan.options(m.update))
+	var sums storage.BlockSummer
+	sealed, err := packInto(ctx, plan, signer, io.MultiWriter(file, &sums), plan.options(m.update))
 	if err != nil {
 		return nil, "", spoolFailure(err)
 	}
+	r.remember(sums.Sums(sealed.ObjectSHA256))
 	if err := keepSpool(r, file, r.spool()); err != nil {
 		return nil, "", spoolFailure(err)
 	}
@@ -313,19 +315,19 @@ func (r *run) signer(ctx context.Context) (crypto.Signer, error) {
 	return signer, sameKey(signer, plan.PublicKey)
 }
 
-func packInto(ctx context.Context, plan Plan, signer crypto.Signer, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+func packInto(ctx context.Context, plan Plan, signer crypto.Signer, into io.Writer, o bundle.Options) (*bundle.Sealed, error) {
 	if plan.v1() {
-		return packV1(ctx, plan, file, o)
+		return packV1(ctx, plan, into, o)
 	}
 	if signer == nil {
-		packed, err := bundle.Pack(ctx, plan.Dir, file, o)
+		packed, err := bundle.Pack(ctx, plan.Dir, into, o)
 		if err != nil {
 			return nil, err
 		}
 		sum := hex.EncodeToString(packed.Checksum[:])
 		return &bundle.Sealed{PlainChecksum: sum, ObjectSHA256: sum, PlainSize: packed.Size, ObjectSize: packed.Size, Files: packed.Files}, nil
 	}
-	sealed, err := bundle.PackSealed(ctx, plan.Dir, file, signer, o)
+	sealed, err := bundle.PackSealed(ctx, plan.Dir, into, signer, o)
 	return &sealed, err
 }
 
@@ -402,7 +404,7 @@ func (upload) Run(ctx context.Context, r *run) (any, string, error) {
 		total += r.state.SecondSealed.ObjectSize
 	}
 	m := newMeter(time.Now, r.emit, StageUpload, total)
-	object, err := r.Storage.Put(ctx, name, file, sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
+	object, err := r.Storage.Put(ctx, name, r.source(file, sealed), sealed.ObjectSize, sealed.ObjectSHA256, func(done int64) { m.update(done, 0) })
 	if err != nil {
 		return nil, "", err
 	}
@@ -789,15 +791,4 @@ func spoolFailure(err error) error {
 		return failure.Wrap(err, failure.Failed, "disk_full", "write the sealed bundle", "free space on the disk that holds capstan's state folder and run capstan release --resume")
 	}
 	return stateFailure(err)
-}
-
-func hashFile(path string) (sum string, size int64, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer file.Close()
-	h := sha256.New()
-	size, err = io.Copy(h, file)
-	return hex.EncodeToString(h.Sum(nil)), size, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"capstan/core/bundle"
 	"capstan/core/capgo"
@@ -36,7 +35,7 @@ func (r *run) checkV1(app capgo.App) error {
 
 // packV1 packs the folder and encrypts it to the key that the app carries, in
 // one pass: the zip itself never reaches the disk.
-func packV1(ctx context.Context, plan Plan, file *os.File, o bundle.Options) (*bundle.Sealed, error) {
+func packV1(ctx context.Context, plan Plan, w io.Writer, o bundle.Options) (*bundle.Sealed, error) {
 	public, err := keys.ParsePublic([]byte(plan.PublicKey))
 	if err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func packV1(ctx context.Context, plan Plan, file *os.File, o bundle.Options) (*b
 		packed, err = bundle.Pack(ctx, plan.Dir, into, o)
 		into.CloseWithError(err) // nil is the end of the zip; else sealing fails with it
 	}()
-	sealed, err := bundle.SealV1(ctx, plain, file, public)
+	sealed, err := bundle.SealV1(ctx, plain, w, public)
 	plain.CloseWithError(err)
 	<-done
 	if err != nil {

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command bench-serve loads an update server and prints what it can take. See
 // scripts/bench-serve.sh.
 package main

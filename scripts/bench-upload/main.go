@@ -2,13 +2,15 @@
 // driver or with minio-go's own PutObject, so that time and memory of the whole
 // process can be measured from outside. See scripts/bench-upload.sh.
 //
-// usage: bench-upload capstan|minio ENDPOINT BUCKET NAME FILE
+// usage: bench-upload bucket|minio ENDPOINT BUCKET NAME FILE
+// or: bench-upload sums FILE SUMS, and then bench-upload capstan ENDPOINT BUCKET SUMS FILE
 package main
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -20,11 +22,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 6 {
-		fmt.Fprintln(os.Stderr, "usage: bench-upload capstan|minio ENDPOINT BUCKET NAME FILE")
+	var err error
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "sums":
+		err = sum(os.Args[2], os.Args[3])
+	case len(os.Args) == 6:
+		err = upload(context.Background(), os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	default:
+		fmt.Fprintln(os.Stderr, "usage: bench-upload capstan|minio|bucket ENDPOINT BUCKET NAME FILE, or bench-upload sums FILE SUMS")
 		os.Exit(2)
 	}
-	if err := upload(context.Background(), os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -51,20 +59,46 @@ func upload(ctx context.Context, with, endpoint, bucket, name, path string) erro
 		_, err := client.PutObject(ctx, bucket, name, f, info.Size(), minio.PutObjectOptions{PartSize: 8 << 20, ContentType: "application/zip"})
 		return err
 	case "capstan":
-		// A release knows the hash from sealing; here it is given, as NAME.
-		s, err := storage.Open(ctx, "s3://"+bucket+"?endpoint=http://"+endpoint, "", storage.Credentials{})
+		raw, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		_, err = s.Put(ctx, name+".zip", f, info.Size(), name, nil)
-		return err
-	case "hash":
-		sum := sha256.New()
-		if _, err := io.Copy(sum, f); err != nil {
+		sealed := summed{ReaderAt: f}
+		if err := json.Unmarshal(raw, &sealed.sums); err != nil {
 			return err
 		}
-		fmt.Println(hex.EncodeToString(sum.Sum(nil)))
-		return nil
+		s, err := storage.Open(ctx, "s3://"+bucket+"?endpoint=http://"+endpoint, "", storage.Credentials{AllowHTTP: true})
+		if err != nil {
+			return err
+		}
+		_, err = s.Put(ctx, sealed.sums.SHA256+".zip", sealed, info.Size(), sealed.sums.SHA256, nil)
+		return err
 	}
 	return fmt.Errorf("unknown client %q", with)
 }
+
+// sum writes down what sealing leaves: the hash of the file and the sums of its blocks.
+func sum(path, into string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash, sums := sha256.New(), storage.BlockSummer{}
+	if _, err := io.Copy(io.MultiWriter(hash, &sums), f); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(sums.Sums(hex.EncodeToString(hash.Sum(nil))))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(into, raw, 0o600)
+}
+
+// summed is the file with its sums, as a release hands it to its storage.
+type summed struct {
+	io.ReaderAt
+	sums storage.BlockSums
+}
+
+func (s summed) BlockSums() storage.BlockSums { return s.sums }

@@ -18,14 +18,15 @@ const stall = 90 * time.Second
 
 // watchdog cancels a transfer that stands still.
 type watchdog struct {
-	timer *time.Timer
-	limit time.Duration
+	timer  *time.Timer
+	limit  time.Duration
+	giveUp func() // ends the transfer at once
 }
 
 // watch gives a context that ends when nobody calls alive for limit.
 func watch(ctx context.Context, limit time.Duration) (context.Context, *watchdog, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{limit: limit}
+	w := &watchdog{limit: limit, giveUp: func() { cancel(context.Canceled) }}
 	w.timer = time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
 	return ctx, w, func() { w.timer.Stop(); cancel(nil) }
 }

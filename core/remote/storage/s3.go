@@ -42,8 +42,9 @@ type s3 struct {
 	public string
 	host   string
 	key    string // access key id, scrubbed from texts
-	// signed says that parts carry a SHA-256 that the service compares: over
-	// TLS, and on this machine, nothing can change them on the way.
+	// signed says that the bytes of parts are signed, so that the service
+	// notices what changed them on the way: over TLS, and on this machine,
+	// nothing can.
 	signed bool
 }
 
@@ -311,21 +312,23 @@ func readPart(src io.ReaderAt, b []byte, offset int64, name string) error {
 	return errSource(err)
 }
 
-// part is one piece on its way.
+// part is one piece on its way, and what its bytes must be.
 type part struct {
 	number       int // from 1
 	offset, size int64
-	crc          uint32 // CRC-32C, to notice a source that changes between two readings
-	sha256       string // hex, where parts are signed
-	md5          string // hex, where the service may have the part
+	block        int64    // how many bytes each of the sums is of; the last may be of less
+	crcs         []uint32 // CRC-32C of each block
 }
 
-// putParts stores a large object. One goroutine reads the source in order and
-// takes the hash of everything and of each part; workers read the parts again,
-// from the system's cache, while they send them, so that memory does not grow
-// with their number; a source that changes in between is noticed. The object appears with the last
-// request, which is only made when the hash of everything is right. A failed or
-// killed upload stays with the service for the next attempt.
+// putParts stores a large object. Workers read the parts while they send them,
+// so that memory does not grow with their number, and compare each block of a
+// part with its sum before the last of it goes out. Where the source knows its
+// sums that is the only reading. Else one goroutine reads ahead of the workers,
+// for the hash of everything and a sum of each part; the workers then read from
+// the system's cache, and notice a source that changes in between.
+//
+// The object appears with the last request, which is only made when all bytes
+// were right. A failed or killed upload stays with the service for the next attempt.
 func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size int64, sha256Hex string, progress func(int64)) error {
 	each := int64(partSize)
 	for size > each*maxParts {
@@ -340,6 +343,8 @@ func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size in
 
 	group, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	feed, halt := context.WithCancelCause(group)
+	defer halt(nil)
 	parts := make(chan part)
 	var acknowledged int64
 	var mu sync.Mutex // guards acknowledged, and keeps progress in order
@@ -349,7 +354,13 @@ func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size in
 			for p := range parts {
 				etag, err := s.sendPart(group, name, upload, src, p, have[p.number])
 				if err != nil {
-					stop(err)
+					if failure.CodeOf(err) == "hash_mismatch" {
+						// Parts that are on their way arrive: one that is broken off may
+						// be written down after the upload was dropped, and stay.
+						halt(err)
+					} else {
+						stop(err)
+					}
 					continue // drain, so that the reader never blocks
 				}
 				complete[p.number-1] = minio.CompletePart{PartNumber: p.number, ETag: etag}
@@ -360,34 +371,40 @@ func (s *s3) putParts(ctx context.Context, name string, src io.ReaderAt, size in
 			}
 		})
 	}
+	sums, known := sumsOf(src, size, sha256Hex, each)
 	total := sha256.New()
-	readErr := func() error {
+	err = func() error {
 		buffer := make([]byte, 256<<10)
 		for i := range count {
 			p := part{number: i + 1, offset: int64(i) * each}
 			p.size = min(each, size-p.offset)
-			if err := p.sum(src, buffer, total, s.signed, have[p.number], name); err != nil {
+			if known {
+				first := p.offset / sums.Block
+				p.block, p.crcs = sums.Block, sums.CRC[first:first+(p.size+sums.Block-1)/sums.Block]
+			} else if err := p.sum(src, buffer, total, name); err != nil {
 				return err
 			}
 			select {
 			case parts <- p:
-			case <-group.Done():
+			case <-feed.Done():
 				return nil
 			}
 		}
-		if hex.EncodeToString(total.Sum(nil)) != sha256Hex {
+		if !known && hex.EncodeToString(total.Sum(nil)) != sha256Hex {
 			return errHash(name)
 		}
 		return nil
 	}()
 	close(parts)
 	workers.Wait()
-	if readErr != nil {
-		s.abort(ctx, name, upload) // these bytes are of no use to anybody
-		return readErr
+	if err == nil && feed.Err() != nil {
+		err = context.Cause(feed)
 	}
-	if group.Err() != nil {
-		return context.Cause(group)
+	if err != nil {
+		if failure.CodeOf(err) == "hash_mismatch" {
+			s.abort(ctx, name, upload) // these bytes are of no use to anybody
+		}
+		return err
 	}
 	o := minio.PutObjectOptions{}
 	o.SetMatchETagExcept("*")
@@ -450,55 +467,46 @@ func (s *s3) partsOf(ctx context.Context, name, id string) (map[int]minio.Object
 	}
 }
 
-// castagnoli is the CRC that processors compute themselves.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// sum reads the part and takes its hashes, and adds it to the total.
-func (p *part) sum(src io.ReaderAt, buffer []byte, total io.Writer, signed bool, have minio.ObjectPart, name string) error {
-	crc := crc32.New(castagnoli)
-	hashes, sha, md := []io.Writer{total, crc}, sha256.New(), md5.New()
-	if signed {
-		hashes = append(hashes, sha)
-	}
-	known := have.ETag != "" && have.Size == p.size
-	if known {
-		hashes = append(hashes, md)
-	}
+// sum reads the part for its sum, and adds it to the total.
+func (p *part) sum(src io.ReaderAt, buffer []byte, total io.Writer, name string) error {
+	crc := uint32(0)
 	for done := int64(0); done < p.size; {
 		b := buffer[:min(int64(len(buffer)), p.size-done)]
 		if err := readPart(src, b, p.offset+done, name); err != nil {
 			return err
 		}
-		for _, h := range hashes {
-			_, _ = h.Write(b) // hashes do not fail
-		}
+		crc = crc32.Update(crc, castagnoli, b)
+		_, _ = total.Write(b) // hashes do not fail
 		done += int64(len(b))
 	}
-	p.crc = crc.Sum32()
-	if signed {
-		p.sha256 = hex.EncodeToString(sha.Sum(nil))
-	}
-	if known {
-		p.md5 = hex.EncodeToString(md.Sum(nil))
-	}
+	p.block, p.crcs = p.size, []uint32{crc}
 	return nil
 }
 
 // sendPart sends one part, unless the service has exactly these bytes.
 func (s *s3) sendPart(ctx context.Context, name, upload string, src io.ReaderAt, p part, have minio.ObjectPart) (etag string, err error) {
-	if p.md5 != "" && strings.Trim(have.ETag, `"`) == p.md5 {
-		return have.ETag, nil
-	}
-	payload := p.sha256
-	if payload == "" {
-		payload = "UNSIGNED-PAYLOAD" // S3's word for it
-	}
 	watched, dog, stop := watch(ctx, stall)
 	defer stop()
-	body := &pulse{section: io.NewSectionReader(src, p.offset, p.size), dog: dog}
-	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, body, p.size, minio.PutObjectPartOptions{Sha256Hex: payload})
+	body := &pulse{section: io.NewSectionReader(src, p.offset, p.size), dog: dog, block: p.block, sums: p.crcs}
+	if have.ETag != "" && have.Size == p.size {
+		sum := md5.New()
+		switch _, err := io.Copy(sum, body); {
+		case body.differs():
+			return "", errHash(name)
+		case err != nil:
+			return "", errSource(err)
+		case hex.EncodeToString(sum.Sum(nil)) == strings.Trim(have.ETag, `"`):
+			return have.ETag, nil
+		}
+	}
+	// Over plain http the library signs the bytes while it sends them.
+	o := minio.PutObjectPartOptions{}
+	if !s.signed {
+		o = minio.PutObjectPartOptions{Sha256Hex: "UNSIGNED-PAYLOAD", DisableContentSha256: true} // S3's word for it
+	}
+	sent, err := s.core.PutObjectPart(watched, s.bucket, s.prefix+name, upload, p.number, body, p.size, o)
 	switch {
-	case err == nil && body.sum() != p.crc:
+	case body.differs():
 		return "", errHash(name)
 	case err == nil:
 		return sent.ETag, nil
@@ -512,24 +520,48 @@ func (s *s3) sendPart(ctx context.Context, name, upload string, src io.ReaderAt,
 	return "", err
 }
 
-// pulse is the body of a part: it tells the watchdog about every read and
-// remembers when the source fails. It can be read again, for another attempt.
+// pulse is the body of a part: it tells the watchdog about every read, compares
+// what it reads with what it should be, and remembers when the source fails. It
+// can be read again, for another attempt.
 type pulse struct {
 	section *io.SectionReader
 	dog     *watchdog
+	block   int64    // how many bytes each of the sums is of; the last may be of less
+	sums    []uint32 // CRC-32C of each block; nil compares nothing
+
 	mu      sync.Mutex // net/http may still read when the call has ended
+	at      int64      // bytes read since the last Seek
+	crc     uint32     // of these, or of those in the block under way
+	changed bool
 	fault   error
-	crc     uint32 // of what was read since the last Seek
 }
 
+// Read hands out the next bytes. The last ones of a block are only handed out
+// when all of the block was right: a service never gets a whole part of wrong bytes.
 func (p *pulse) Read(b []byte) (int, error) {
 	p.dog.alive()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sums != nil {
+		b = b[:min(int64(len(b)), p.block-p.at%p.block)]
+	}
 	n, err := p.section.Read(b)
 	p.crc = crc32.Update(p.crc, castagnoli, b[:n])
+	p.at += int64(n)
 	if err != nil && err != io.EOF {
 		p.fault = err
+	}
+	if p.sums == nil {
+		return n, err
+	}
+	whole := n > 0 && (p.at%p.block == 0 || p.at == p.section.Size())
+	if whole && p.crc != p.sums[(p.at-1)/p.block] || err == io.EOF && p.at < p.section.Size() { // or the file shrank
+		p.changed = true
+		p.dog.giveUp() // another attempt would read the same
+		return 0, errHash("the object")
+	}
+	if whole {
+		p.crc = 0
 	}
 	return n, err
 }
@@ -540,15 +572,23 @@ func (p *pulse) Seek(offset int64, whence int) (int64, error) {
 	defer p.mu.Unlock()
 	at, err := p.section.Seek(offset, whence)
 	if at == 0 {
-		p.crc = 0
+		p.at, p.crc = 0, 0
 	}
 	return at, err
 }
 
+// sum is the CRC-32C of what was read, where nothing is compared.
 func (p *pulse) sum() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.crc
+}
+
+// differs reports whether the bytes were not what they should be.
+func (p *pulse) differs() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
 }
 
 func (p *pulse) broken() error {
@@ -557,11 +597,21 @@ func (p *pulse) broken() error {
 	return p.fault
 }
 
-// abort drops an unfinished upload, also when ctx has ended.
+// abort drops an unfinished upload, also when ctx has ended. Parts that the
+// service is still writing may outlive the request: it is repeated until the
+// upload is gone. What stays all the same is found by Leftovers.
 func (s *s3) abort(ctx context.Context, name, upload string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	_ = s.core.AbortMultipartUpload(ctx, s.bucket, s.prefix+name, upload) // else Leftovers finds it
+	for attempt := 1; attempt <= transport.DefaultAttempts; attempt++ {
+		_ = s.core.AbortMultipartUpload(ctx, s.bucket, s.prefix+name, upload)
+		if transport.Sleep(ctx, transport.Backoff(attempt)) != nil {
+			return
+		}
+		if _, err := s.partsOf(ctx, name, upload); minio.ToErrorResponse(err).Code == "NoSuchUpload" {
+			return
+		}
+	}
 }
 
 func (s *s3) Stat(ctx context.Context, name string) (Object, error) {

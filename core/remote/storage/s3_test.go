@@ -347,6 +347,201 @@ func TestS3MissingBucket(t *testing.T) {
 	}
 }
 
+// summed is a source with the sums of its bytes as they once were.
+type summed struct {
+	io.ReaderAt
+	sums storage.BlockSums
+}
+
+func (s summed) BlockSums() storage.BlockSums { return s.sums }
+
+func sumsOf(content []byte) storage.BlockSums {
+	var s storage.BlockSummer
+	_, _ = s.Write(content)
+	return s.Sums(storagetest.Sum(content))
+}
+
+// readCount counts the bytes that are read from it.
+type readCount struct {
+	io.ReaderAt
+	read atomic.Int64
+}
+
+func (c *readCount) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+// TestS3SummedOnce: a source that knows its sums is read once, and what the
+// service has is right: also after an attempt that failed, with signed parts,
+// and where an upload goes on.
+func TestS3SummedOnce(t *testing.T) {
+	g := newGateway(t)
+	content := storagetest.Bytes(20<<20+777, 15)
+	sum := storagetest.Sum(content)
+	read := func(t *testing.T, s storage.Storage) {
+		t.Helper()
+		r, err := s.Get(t.Context(), sum+".zip", 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("the object is not what was put: %d bytes, %v", len(got), err)
+		}
+	}
+	put := func(t *testing.T, s storage.Storage) int64 {
+		t.Helper()
+		src := &readCount{ReaderAt: bytes.NewReader(content)}
+		if object, err := s.Put(t.Context(), sum+".zip", summed{src, sumsOf(content)}, int64(len(content)), sum, nil); err != nil || object.Existed {
+			t.Fatalf("%+v, %v", object, err)
+		}
+		read(t, s)
+		return src.read.Load()
+	}
+	t.Run("once", func(t *testing.T) {
+		if n := put(t, g.open(t, g.bucket(t))); n != int64(len(content)) {
+			t.Errorf("%d bytes were read, of %d", n, len(content))
+		}
+	})
+	t.Run("signed", func(t *testing.T) {
+		g := newGateway(t)
+		var mu sync.Mutex
+		var signed []string
+		g.mu.Lock()
+		g.before = func(r *http.Request) {
+			if r.URL.Query().Has("partNumber") {
+				mu.Lock()
+				signed = append(signed, r.Header.Get("X-Amz-Content-Sha256"))
+				mu.Unlock()
+			}
+		}
+		g.mu.Unlock()
+		// By another name this machine is any host on a network that can be overheard.
+		c := s3Credentials
+		c.AllowHTTP, c.HTTP = true, &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, g.proxy.Listener.Addr().String())
+		}}}
+		s := open(t, "s3://"+g.bucket(t)+"?endpoint="+url.QueryEscape("http://storage.example.com"), "", c)
+		if n := put(t, s); n != int64(len(content)) {
+			t.Errorf("%d bytes were read, of %d", n, len(content))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, how := range signed {
+			if how != "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" {
+				t.Errorf("a part went out with %q", how)
+			}
+		}
+		if len(signed) != 3 {
+			t.Errorf("%d parts were seen", len(signed))
+		}
+	})
+	t.Run("again", func(t *testing.T) {
+		g := newGateway(t)
+		var broken atomic.Bool
+		g.mu.Lock()
+		g.before = func(r *http.Request) {
+			if r.URL.Query().Get("partNumber") == "2" && broken.CompareAndSwap(false, true) {
+				_, _ = io.CopyN(io.Discard, r.Body, 3<<20+5)
+				panic(http.ErrAbortHandler) // the connection breaks in the middle of a block
+			}
+		}
+		g.mu.Unlock()
+		put(t, g.open(t, g.bucket(t)))
+		if !broken.Load() {
+			t.Error("no connection broke")
+		}
+	})
+	t.Run("resumed", func(t *testing.T) {
+		g := newGateway(t)
+		bucket := g.bucket(t)
+		ctx, kill := context.WithCancel(t.Context())
+		_, err := g.open(t, bucket).Put(ctx, sum+".zip", summed{bytes.NewReader(content), sumsOf(content)}, int64(len(content)), sum, func(done int64) {
+			if done > 0 {
+				kill()
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		g.takePuts()
+		put(t, g.open(t, bucket))
+		if sent := g.takePuts(); len(sent) > 2 {
+			t.Errorf("the parts %v were sent again", sent)
+		}
+	})
+}
+
+// TestS3SummedChanges: a block that is not what it was when it was sealed makes
+// no object and drops the upload, wherever it is.
+func TestS3SummedChanges(t *testing.T) {
+	g := newGateway(t)
+	var dropped atomic.Int64
+	g.mu.Lock()
+	g.before = func(r *http.Request) {
+		if r.Method == http.MethodDelete && r.URL.Query().Has("uploadId") {
+			dropped.Add(1)
+		}
+	}
+	g.mu.Unlock()
+	s := g.open(t, g.bucket(t))
+	content := storagetest.Bytes(20<<20+777, 16)
+	sum, sums := storagetest.Sum(content), sumsOf(content)
+	flipped := func(at int) []byte {
+		other := bytes.Clone(content)
+		other[at] ^= 1
+		return other
+	}
+	sources := map[string][]byte{
+		"first": flipped(0), "middle": flipped(11<<20 + 5), "end of a part": flipped(8<<20 - 1), "last": flipped(len(content) - 1), "short": content[:len(content)-1],
+	}
+	for name, source := range sources {
+		t.Run(name, func(t *testing.T) {
+			dropped.Store(0)
+			_, err := s.Put(t.Context(), sum+".zip", summed{bytes.NewReader(source), sums}, int64(len(content)), sum, nil)
+			if failure.CodeOf(err) != "hash_mismatch" {
+				t.Errorf("a source that changed gives %v", err)
+			}
+			if _, err := s.Stat(t.Context(), sum+".zip"); failure.CodeOf(err) != "object_not_found" {
+				t.Errorf("afterwards there is %v", err)
+			}
+			if dropped.Load() == 0 {
+				t.Error("the upload was not dropped")
+			}
+		})
+	}
+	// Part 1 is with the service from a file that was whole, and is not any more.
+	t.Run("resumed", func(t *testing.T) {
+		ctx, kill := context.WithCancel(t.Context())
+		_, err := s.Put(ctx, sum+".zip", summed{bytes.NewReader(content), sums}, int64(len(content)), sum, func(done int64) {
+			if done >= 8<<20 {
+				kill()
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		other := bytes.Clone(content)
+		for at := 0; at < len(other); at += 8 << 20 {
+			other[at] ^= 1
+		}
+		if _, err := s.Put(t.Context(), sum+".zip", summed{bytes.NewReader(other), sums}, int64(len(content)), sum, nil); failure.CodeOf(err) != "hash_mismatch" {
+			t.Errorf("a source that changed gives %v", err)
+		}
+	})
+	// Sums of another object count for nothing: everything is hashed.
+	t.Run("sums of another", func(t *testing.T) {
+		other := flipped(5)
+		_, err := s.Put(t.Context(), sum+".zip", summed{bytes.NewReader(other), sumsOf(other)}, int64(len(content)), sum, nil)
+		if failure.CodeOf(err) != "hash_mismatch" {
+			t.Errorf("sums of other bytes give %v", err)
+		}
+	})
+}
+
 // changing gives other bytes when it is read for the second time.
 type changing struct {
 	content []byte

@@ -44,7 +44,8 @@ import (
 type Storage interface {
 	// Put stores size bytes of src under name. The bytes are hashed on the way
 	// and must have the given SHA-256 (hex): else code hash_mismatch, and
-	// nothing is stored. progress, which may be nil, hears the number of bytes
+	// nothing is stored. A source that is Summed may be compared with its sums
+	// instead. progress, which may be nil, hears the number of bytes
 	// written to the service so far; it is called from one goroutine at a time
 	// and never goes down, except to 0 when an upload starts over. An
 	// interrupted Put leaves no object.
