@@ -14,7 +14,7 @@ for program in buildah busybox go curl; do
 	command -v "$program" >/dev/null || { echo "test-container: $program is absent" >&2; exit 1; }
 done
 work=$(mktemp -d)
-export XDG_RUNTIME_DIR=$work STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+export XDG_RUNTIME_DIR=$work BUILDAH_ISOLATION=chroot
 b() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 trap 'pkill -KILL -f "^/capstan serve --listen 127.0.0.1:${port:-none}" || true; b umount --all >/dev/null 2>&1 || true; b rm --all >/dev/null 2>&1 || true; chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
 
@@ -23,9 +23,8 @@ cp "$(command -v busybox)" "$work/base/bin/busybox"
 for name in sh mkdir; do ln -s busybox "$work/base/bin/$name"; done
 cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
 (cd "$(go env GOROOT)" && tar cf - --exclude=./test --exclude=./api . ) | tar xf - -C "$work/base/usr/local/go"
-base=$(b from scratch)
-b add --quiet "$base" "$work/base" /
-if ! b run "$base" -- /bin/busybox mkdir -p /tmp/tried 2>"$work/log"; then
+base=
+if ! { base=$(b from scratch) && b add --quiet "$base" "$work/base" / && b run "$base" -- /bin/busybox mkdir -p /tmp/tried; } >"$work/log" 2>&1; then
 	echo "this machine runs no containers; nothing was tried: $(tail -n 1 "$work/log")"
 	exit 0
 fi
