@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -89,6 +90,8 @@ func (c *Command) serve(ctx context.Context, config server.Config, logFormat str
 		return err
 	}
 	config.Version = Version()
+	floor := fillBeforeCollecting()
+	defer runtime.KeepAlive(floor)
 
 	s, err := server.New(config)
 	if err != nil {

@@ -225,6 +225,9 @@ func (h *Handler) crowded(w http.ResponseWriter, app *decide.App, appID string) 
 // written.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
+// bodies hold what an update check says while it is looked at.
+var bodies = sync.Pool{New: func() any { return new(body) }}
+
 // maxPooled keeps a rare large body from staying in the pool for good.
 const maxPooled = 64 << 10
 
@@ -286,11 +289,18 @@ func read(w http.ResponseWriter, r *http.Request, limit int, b *body) bool {
 
 // update answers POST /updates.
 func (h *Handler) update(w http.ResponseWriter, r *http.Request) {
-	var b body
-	if !read(w, r, MaxBody, &b) {
+	b := bodies.Get().(*body)
+	fits := read(w, r, MaxBody, b)
+	var req capgo.UpdateRequest
+	var e *refusal
+	if fits {
+		req, e = b.request(&updateRules)
+	}
+	*b = body{}
+	bodies.Put(b)
+	if !fits {
 		return
 	}
-	req, e := b.request(&updateRules)
 	if e != nil {
 		writeRefusal(w, e)
 		return
