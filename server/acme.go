@@ -43,7 +43,8 @@ const acmeFolder = "acme"
 // issuer gets and renews certificates.
 type issuer struct {
 	*autocert.Manager
-	domains []string
+	domains  []string
+	renewals *renewals
 }
 
 // newIssuer checks the configuration; it asks nobody yet. Codes acme_domain,
@@ -74,17 +75,18 @@ func newIssuer(c ACME, dataDir string) (*issuer, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	client.HTTPClient = &http.Client{Transport: transport, Timeout: time.Minute}
+	watched := newRenewals(autocert.DirCache(filepath.Join(dataDir, acmeFolder)), transport)
+	client.HTTPClient = &http.Client{Transport: watched, Timeout: time.Minute}
 	listed := autocert.HostWhitelist(c.Domains...)
 	return &issuer{&autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(filepath.Join(dataDir, acmeFolder)), Client: client, Email: c.Email,
+		Prompt: autocert.AcceptTOS, Cache: watched, Client: client, Email: c.Email,
 		HostPolicy: func(ctx context.Context, host string) error {
 			if name, _, err := net.SplitHostPort(host); err == nil { // an http-01 challenge at a port other than 80
 				host = name
 			}
 			return listed(ctx, host)
 		},
-	}, c.Domains}, nil
+	}, c.Domains, watched}, nil
 }
 
 // isChallenge reports whether the authority knocks, and not a client.

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -299,6 +301,70 @@ func TestACMERenewal(t *testing.T) {
 		t.Errorf("the metric says that the certificate ends at %v, as the first one", got)
 	}
 	t.Logf("count: %d certificates in %d handshakes, none failed", len(seen), handshakes)
+}
+
+// An authority that has gone away when a certificate is due leaves a warning and
+// a count. Should the machine be so busy that the first renewal still succeeds,
+// the next one fails.
+func TestACMERenewalFails(t *testing.T) {
+	t.Parallel()
+	listen := freeAddress(t)
+	a := startAuthority(t, port(listen), 1, 30*time.Second)
+	log := &lockedBuffer{}
+	s := servertest.Start(t, func(c *server.Config) {
+		c.Listen, c.Metrics, c.Log = listen, "127.0.0.1:0", slog.New(slog.NewJSONHandler(io.MultiWriter(log, t.Output()), nil))
+		c.ACME = server.ACME{Domains: []string{acmeDomain}, Directory: a.directory, Roots: a.ownRoots, Email: "ops@example.test"}
+	})
+	eventuallyShows(t, s, a.roots(t))
+	if got, there := scrape(t, s)["capstan_certificate_failures_total"]; got != 0 || !there {
+		t.Errorf("%v failures before any, %v", got, there)
+	}
+	a.stop()
+	const message = "certificate not renewed"
+	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(log.String(), message); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is said of a renewal that failed")
+		}
+	}
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, message) {
+			continue
+		}
+		var said struct {
+			Level, Domain, Code, Error, Expires string
+			NextTry                             time.Duration `json:"next_try_within"`
+		}
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			t.Fatal(err)
+		}
+		if said.Level != "WARN" || said.Domain != acmeDomain || said.Code != "acme_unreachable" || said.NextTry != time.Hour || said.Expires == "" || said.Error == "" {
+			t.Errorf("it says %s", line)
+		}
+		if strings.Contains(line, "ops@example.test") {
+			t.Error("it names the operator's address")
+		}
+	}
+	if got := scrape(t, s)["capstan_certificate_failures_total"]; got < 1 {
+		t.Errorf("%v failures are counted", got)
+	}
+}
+
+// lockedBuffer takes a log while a test reads it.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func TestACMERefusals(t *testing.T) {

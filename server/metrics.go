@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,12 @@ type metrics struct {
 	took     *prometheus.HistogramVec
 	answers  *prometheus.CounterVec
 	withheld prometheus.Counter
+	unissued prometheus.Counter
+
+	// What nearly every request counts is looked up once.
+	checks     prometheus.Counter
+	checksTook prometheus.Observer
+	reasons    sync.Map // reason → prometheus.Counter
 }
 
 // newMetrics describes the metrics. expires is the end of the certificate that
@@ -38,8 +45,10 @@ func newMetrics(s *store.Store, l *limiter, expires func() int64, refused func()
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30}}, []string{"part"}),
 		answers:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "capstan_update_answers_total", Help: "Answers to update checks of known apps, by reason."}, []string{"reason"}),
 		withheld: prometheus.NewCounter(prometheus.CounterOpts{Name: "capstan_bundles_withheld_total", Help: "Update checks that met a bundle which is not sealed or does not verify. Alarm on any."}),
+		unissued: prometheus.NewCounter(prometheus.CounterOpts{Name: "capstan_certificate_failures_total", Help: "Times that the ACME authority gave no certificate, new or renewed."}),
 	}
-	m.registry.MustRegister(m.requests, m.took, m.answers, m.withheld, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.checks, m.checksTook = m.requests.WithLabelValues("updates", "200"), m.took.WithLabelValues("updates")
+	m.registry.MustRegister(m.requests, m.took, m.answers, m.withheld, m.unissued, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_bundles_unverified", Help: "Bundles on channels that do not verify with their app's key. Alarm on any."}, func() float64 { return float64(s.Refused()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "capstan_polls_dropped_total", Help: "Update checks that were answered and not recorded."}, func() float64 { return float64(s.Dropped()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "capstan_devices", Help: "Devices that the server remembers, of all apps."}, func() float64 { return float64(s.KnownDevices()) }),
@@ -64,11 +73,22 @@ func newMetrics(s *store.Store, l *limiter, expires func() int64, refused func()
 }
 
 func (m *metrics) request(part string, status int, took time.Duration) {
+	if part == "updates" && status == http.StatusOK {
+		m.checks.Inc()
+		m.checksTook.Observe(took.Seconds())
+		return
+	}
 	m.requests.WithLabelValues(part, statusText(status)).Inc()
 	m.took.WithLabelValues(part).Observe(took.Seconds())
 }
 
-func (m *metrics) answered(reason string) { m.answers.WithLabelValues(reason).Inc() }
+func (m *metrics) answered(reason string) {
+	counter, known := m.reasons.Load(reason)
+	if !known { // one of a few dozen codes of ours
+		counter, _ = m.reasons.LoadOrStore(reason, m.answers.WithLabelValues(reason))
+	}
+	counter.(prometheus.Counter).Inc()
+}
 
 // statusText spares the hot path the formatting of a number.
 func statusText(status int) string {

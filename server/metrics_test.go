@@ -174,9 +174,10 @@ func TestMetricsMove(t *testing.T) {
 	moves("more devices than the app may have", "capstan_polls_dropped_total")
 	moved["capstan_certificate_expiry_timestamp_seconds"] = true // by TestTLS and TestACME
 
-	moved["capstan_certificate_refused"] = true       // by TestCertificateReload
-	moved["capstan_connections_refused_total"] = true // by TestConnectionsOfOneAddress
-	moved["capstan_crowded_total"] = true             // by TestOneAppDoesNotCrowdOutAnother
+	moved["capstan_certificate_failures_total"] = true // by TestACMERenewalFails
+	moved["capstan_certificate_refused"] = true        // by TestCertificateReload
+	moved["capstan_connections_refused_total"] = true  // by TestConnectionsOfOneAddress
+	moved["capstan_crowded_total"] = true              // by TestOneAppDoesNotCrowdOutAnother
 	for _, name := range []string{"capstan_replica_lag_seconds", "capstan_replica_fallbacks_total"} {
 		moved[name] = true // by TestReadDatabase
 	}

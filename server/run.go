@@ -209,10 +209,19 @@ func (s *Server) tlsConfig() *tls.Config {
 
 func (s *Server) noteCertificate(domain string, err error) {
 	if err != nil {
+		s.metrics.unissued.Inc()
 		s.log.Error("no certificate", "domain", domain, "retry_after", acmeRetry, "error", err)
 		return
 	}
 	s.log.Info("certificate is there", "domain", domain)
+}
+
+// noteRenewal tells of a renewal that failed. The certificate that is there is
+// shown until it ends.
+func (s *Server) noteRenewal(domain string, err error) {
+	s.metrics.unissued.Inc()
+	s.log.Warn("certificate not renewed", "domain", domain, "code", failure.CodeOf(err), "next_try_within", renewalRetry,
+		"expires", time.Unix(s.expires.Load(), 0).UTC(), "error", err)
 }
 
 // quiet keeps the net/http server's own lines, which name client addresses,

@@ -181,6 +181,9 @@ func (s *Server) assemble() (err error) {
 	}
 	s.public = s.publicURL()
 	s.metrics = newMetrics(s.store, s.limits, s.expires.Load, s.certificateRefused)
+	if s.issuer != nil {
+		s.issuer.renewals.failed = s.noteRenewal
+	}
 	s.devices = plugin.New(plugin.Config{
 		Apps: s.store, Devices: devices{s.store, s.metrics}, ObjectURL: s.objectURL, Log: c.Log, Crowded: s.limits.shares.over,
 		Alarm: func(appID string, v *decide.Verdict) {
