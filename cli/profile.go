@@ -99,6 +99,9 @@ func newProfileShow(c *Command, dir *string) *cobra.Command {
 				if r.AllowHTTP {
 					rows = append(rows, []string{"allow_http", "yes", r.Sources["allow_http"]})
 				}
+				if len(r.UploadURL) > 0 {
+					rows = append(rows, []string{"upload_url", strings.Join(r.UploadURL, " "), r.Sources["upload_url"]})
+				}
 				rows = append(rows, []string{"token", map[bool]string{true: "set", false: "-"}[r.TokenSource != ""], r.TokenSource})
 				table(w, "profile\t"+oneLine(r.Name)+"\tfrom", rows)
 			})
@@ -124,6 +127,8 @@ func setField(p *profile.Profile, field, value string) error {
 			return failure.New(failure.Usage, "usage", "", "allow_http is true or false", "")
 		}
 		p.AllowHTTP = value == "true"
+	case "upload_url":
+		p.UploadURL = strings.Fields(value)
 	default:
 		if header, ok := strings.CutPrefix(field, "headers."); ok && header != "" {
 			if p.Headers == nil {
@@ -135,7 +140,7 @@ func setField(p *profile.Profile, field, value string) error {
 			}
 			return nil
 		}
-		return failure.Newf(failure.Usage, "usage", "", "the fields are server, storage, public_url, channel, key_store, allow_http, headers.NAME", "there is no field %s", oneLine(field))
+		return failure.Newf(failure.Usage, "usage", "", "the fields are server, storage, public_url, channel, key_store, allow_http, upload_url, headers.NAME", "there is no field %s", oneLine(field))
 	}
 	return nil
 }

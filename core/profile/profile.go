@@ -31,6 +31,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"capstan/core/failure"
+	"capstan/core/remote/storage"
 	"capstan/core/remote/transport"
 )
 
@@ -53,6 +54,10 @@ type Profile struct {
 	// Headers are templates for storages that take a plain PUT, e.g.
 	// "Authorization" = "Bearer {token}"; the token is never written here.
 	Headers map[string]string `toml:"headers,omitempty" json:"headers,omitempty"`
+	// UploadURL is a program that prints the presigned URL to PUT an object to,
+	// for such storages: its arguments, in which {name}, {size} and {sha256} are
+	// replaced. capstan.toml cannot name one.
+	UploadURL []string `toml:"upload_url,omitempty" json:"upload_url,omitempty"`
 }
 
 // file is the content of capstan.toml and of profiles.toml.
@@ -134,7 +139,7 @@ func readFile(path string, project bool) (file, error) {
 		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "the fields are server, storage, public_url, channel, key_store, allow_http, headers",
+		return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "the fields are server, storage, public_url, channel, key_store, allow_http, headers, upload_url",
 			"%s: unknown key %s", path, transport.Clean(unknown[0].String()))
 	}
 	for name, p := range f.Profiles {
@@ -192,6 +197,9 @@ func check(path, name string, p Profile) error {
 		if err != nil || u.Scheme == "" {
 			return bad("storage is no complete URL")
 		}
+	}
+	if err := storage.CheckUploadURL(p.UploadURL); err != nil {
+		return failure.Wrap(err, failure.Usage, failure.CodeOf(err), path+": profile "+name, failure.HintOf(err))
 	}
 	switch p.KeyStore {
 	case "", "keyring", "file", "memory", "environment", "command":
@@ -283,6 +291,9 @@ func merge(into *Profile, from Profile, source string, sources map[string]string
 	}
 	if into.Headers == nil && from.Headers != nil {
 		into.Headers, sources["headers"] = from.Headers, source
+	}
+	if into.UploadURL == nil && from.UploadURL != nil {
+		into.UploadURL, sources["upload_url"] = from.UploadURL, source
 	}
 }
 

@@ -286,6 +286,25 @@ func TestProgramsOfProjects(t *testing.T) {
 			t.Errorf("%q in capstan.toml gives %v", storage, err)
 		}
 	}
+	const put, program = "[profiles.a]\nstorage = \"https+put://files.example.com\"\n", "upload_url = [\"upload-url\", \"{name}\"]\n"
+	if _, err := profile.Resolve(t.Context(), place(t, put+program, ""), "", profile.Flags{Secrets: secrets{}}); failure.CodeOf(err) != "exec_in_project" {
+		t.Errorf("upload_url in capstan.toml gives %v", err)
+	}
+	if r := resolve(t, place(t, put, "[profiles.a]\n"+program), "a", profile.Flags{}); len(r.Credentials.UploadURL) != 2 || r.Sources["upload_url"] != profile.FromUser {
+		t.Errorf("upload_url in the user's own file gives %+v", r.Credentials.UploadURL)
+	}
+}
+
+// TestUploadURL: a program that could never work is refused before it is needed.
+func TestUploadURL(t *testing.T) {
+	for _, own := range []string{
+		"storage = \"https+put://h.example\"\nupload_url = [\"{name}\", \"{name}\"]", "storage = \"https+put://h.example\"\nupload_url = [\"upload-url\"]",
+		"storage = \"https+put://h.example\"\nupload_url = [\"upload-url\", \"{name}\", \"{token}\"]", "storage = \"s3://bucket\"\nupload_url = [\"upload-url\", \"{name}\"]",
+	} {
+		if _, err := profile.Resolve(t.Context(), place(t, "", "[profiles.a]\n"+own+"\n"), "a", profile.Flags{Secrets: secrets{}}); failure.CodeOf(err) != "upload_url_malformed" {
+			t.Errorf("%s gives %v", own, err)
+		}
+	}
 }
 
 func TestSave(t *testing.T) {

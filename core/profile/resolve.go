@@ -134,6 +134,16 @@ func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 		return failure.Newf(failure.Usage, "exec_in_project", "read the profiles", "put it into your own profiles.toml, or pass it with --storage",
 			"%s names a program to run as storage", FileName)
 	}
+	if len(r.UploadURL) > 0 {
+		scheme, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(r.Storage)), ":")
+		switch {
+		case r.Sources["upload_url"] == FromProject:
+			return failure.Newf(failure.Usage, "exec_in_project", "read the profiles", "put upload_url into your own profiles.toml: capstan profile set --mine",
+				"%s names a program to run for upload URLs", FileName)
+		case scheme != "https+put" && scheme != "http+put":
+			return failure.New(failure.Usage, "upload_url_malformed", "read the profiles", "upload_url is for a storage that takes a PUT", "write the storage as https+put:// with the address where objects are read")
+		}
+	}
 	secrets := flags.Secrets
 	if secrets == nil {
 		dir, err := ConfigDir()
@@ -156,7 +166,7 @@ func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 	}
 	merge(&r.Profile, Profile{Storage: ownStorage(r.Server)}, FromServer, r.Sources)
 	r.Client = remote.Config{BaseURL: r.Server, Token: token, HTTP: flags.HTTP, AllowHTTP: r.AllowHTTP}
-	r.Credentials = storage.Credentials{HTTP: flags.HTTP, AllowHTTP: r.AllowHTTP, Headers: r.Headers}
+	r.Credentials = storage.Credentials{HTTP: flags.HTTP, AllowHTTP: r.AllowHTTP, Headers: r.Headers, UploadURL: r.UploadURL}
 	r.Credentials.Token, err = r.storageToken(ctx, secrets, token)
 	return err
 }

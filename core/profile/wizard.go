@@ -51,6 +51,9 @@ func Places() []Place {
 			Asks: []Question{{Name: "address", Text: "Address of that server (https://updates.example.com)"}}},
 		{Scheme: "exec", Text: "programs of your choice, such as rclone", Login: "the programs' own", Mine: true,
 			Asks: []Question{{Name: "folder", Text: "TOML file that names them"}}},
+		{Scheme: "https+put", Text: "presigned URLs that a program of yours prints", Login: "the program's own", Mine: true,
+			Asks: []Question{{Name: "address", Text: "Address where the objects are read (https://cdn.example.com/updates)"},
+				{Name: "program", Text: "Program that prints the URL to PUT to, with its arguments (upload-url {name})"}}},
 	}, func(p Place) bool { return p.Scheme != "" && !slices.Contains(known, p.Scheme) })
 }
 
@@ -108,6 +111,9 @@ func (p Place) Fill(profile *Profile, answers map[string]string) error {
 			address.Scheme = "capstan+" + address.Scheme
 		}
 		profile.Storage = strings.TrimRight(address.String(), "/")
+		if program := strings.Fields(get("program")); len(program) > 0 {
+			profile.UploadURL = program
+		}
 		if header := get("header"); header != "" {
 			if profile.Headers == nil {
 				profile.Headers = map[string]string{}

@@ -3,6 +3,7 @@ package profile
 import (
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"capstan/core/failure"
@@ -19,7 +20,7 @@ func TestPlaces(t *testing.T) {
 		"gs":            {"bucket": "bundles"},
 		"azblob":        {"bucket": "bundles", "prefix": "live"},
 		"sftp":          {"host": "deploy@www.example.com:2222", "folder": "srv/www"},
-		"https+put":     {"address": "https://artifacts.example.com/repository/", "header": "X-Api-Key"},
+		"https+put":     {"address": "https://artifacts.example.com/repository/", "header": "X-Api-Key", "program": "upload-url --object {name}"},
 		"file":          {"folder": dir},
 		"capstan+https": {"address": "https://updates.example.com/"},
 		"exec":          {"folder": dir + "/rclone.toml"},
@@ -66,7 +67,7 @@ func TestPlaces(t *testing.T) {
 	}
 	var p Profile
 	_ = Place{Scheme: "https+put", Asks: nil}.Fill(&p, answers["https+put"])
-	if p.Headers["X-Api-Key"] != "{token}" {
+	if p.Headers["X-Api-Key"] != "{token}" || !slices.Equal(p.UploadURL, []string{"upload-url", "--object", "{name}"}) {
 		t.Errorf("%+v", p)
 	}
 }

@@ -289,6 +289,7 @@ var spanishFailures = map[string]spoken{
 	"unpack_failed":               {"no se pudo desempaquetar", "revise el espacio libre"},
 	"unsupported":                 {"este servidor no puede hacerlo", "un servidor capstan sí puede"},
 	"unzip_fail":                  {"el dispositivo no puede desempaquetarlo", "publíquelo otra vez con otra versión"},
+	"upload_url_malformed":        {"el programa que da las direcciones de subida no sirve", "escríbalo como [\"upload-url\", \"{name}\"]"},
 	"url_insecure":                {"http enviaría el token sin cifrar", "use https, o permita http en el perfil en una red cerrada"},
 	"url_malformed":               {"eso no es una dirección web", "escriba la dirección de la que descargarán los dispositivos"},
 	"url_with_secret":             {"las credenciales no van en la dirección del almacén", "póngalas en el entorno o en el llavero"},

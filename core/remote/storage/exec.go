@@ -178,15 +178,20 @@ func fill(template []string, pairs ...string) []string {
 	return argv
 }
 
-// command prepares a program. It inherits the environment without capstan's and
-// Capgo's own settings, some of which are secrets of other things.
 func (s *commands) command(ctx context.Context, argv []string) (*exec.Cmd, *tail) {
+	return prepare(ctx, argv, s.token)
+}
+
+// prepare prepares a program. It inherits the environment without capstan's and
+// Capgo's own settings, some of which are secrets of other things; the storage's
+// token is there as CAPSTAN_STORAGE_TOKEN.
+func prepare(ctx context.Context, argv []string, token transport.Secret) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "CAPSTAN_") || strings.HasPrefix(v, "CAPGO_")
 	})
-	if !s.token.Empty() {
-		cmd.Env = append(cmd.Env, "CAPSTAN_STORAGE_TOKEN="+s.token.Reveal())
+	if !token.Empty() {
+		cmd.Env = append(cmd.Env, "CAPSTAN_STORAGE_TOKEN="+token.Reveal())
 	}
 	said := &tail{}
 	cmd.Stderr = said

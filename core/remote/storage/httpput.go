@@ -29,11 +29,16 @@ func init() {
 // object that is there is read to find out whether it is the same; most such
 // services know no condition, so that two different contents put at the same
 // instant cannot be told apart: names that carry their hash avoid that.
+//
+// Where Credentials.UploadURL names a program, objects are PUT to the URL that
+// it prints for each, and read at the storage's own address: see presigned.go.
 type httpPut struct {
-	caller  transport.Caller
-	public  string
-	headers map[string]string
-	token   transport.Secret
+	caller    transport.Caller
+	public    string
+	headers   map[string]string
+	token     transport.Secret
+	uploadURL []string
+	allowHTTP bool
 }
 
 var _ Storage = (*httpPut)(nil)
@@ -51,13 +56,16 @@ func openHTTPPut(_ context.Context, u *url.URL, public string, c Credentials) (S
 	if public == "" {
 		public = base.String()
 	}
+	if err := CheckUploadURL(c.UploadURL); err != nil {
+		return nil, err
+	}
 	headers := c.Headers
-	if len(headers) == 0 && !c.Token.Empty() {
+	if len(headers) == 0 && !c.Token.Empty() && len(c.UploadURL) == 0 {
 		headers = map[string]string{"Authorization": "Bearer {token}"}
 	}
 	return &httpPut{
 		caller: transport.Caller{Base: base, HTTP: c.HTTP, Token: c.Token, Pause: c.Pause},
-		public: public, headers: headers, token: c.Token,
+		public: public, headers: headers, token: c.Token, uploadURL: c.UploadURL, allowHTTP: c.AllowHTTP,
 	}, nil
 }
 
@@ -105,16 +113,19 @@ func (h *httpPut) Put(ctx context.Context, name string, src io.ReaderAt, size in
 	case sum != sha256Hex:
 		return Object{}, errHash(name)
 	}
+	caller, path, header, conceal, err := h.target(ctx, name, sha256Hex, size)
+	if err != nil {
+		return Object{}, err
+	}
 	watched, dog, stop := watch(ctx, stall)
 	defer stop()
-	header := h.header(name, sha256Hex, size)
 	if header.Get("Content-Type") == "" {
 		header.Set("Content-Type", "application/zip")
 	}
 	header.Set("If-None-Match", "*")
 	var body *upload
-	_, err = h.caller.Do(watched, transport.Call{
-		Op: op, Method: http.MethodPut, Path: "/" + name, Header: header,
+	_, err = caller.Do(watched, transport.Call{
+		Op: op, Method: http.MethodPut, Path: path, Header: header,
 		Body: func() (io.Reader, error) {
 			body = newUpload(watched, src, size, sha256Hex, progress, dog)
 			return body, nil
@@ -130,7 +141,7 @@ func (h *httpPut) Put(ctx context.Context, name string, src io.ReaderAt, size in
 	case body != nil && body.fault(name) != nil:
 		return Object{}, body.fault(name)
 	case watched.Err() != nil:
-		return Object{}, failure.Newf(failure.Unavailable, "remote_timeout", op, "check the network, then repeat the command", "%s took no byte for %s", h.caller.Base.Host, stall)
+		return Object{}, failure.Newf(failure.Unavailable, "remote_timeout", op, "check the network, then repeat the command", "%s took no byte for %s", caller.Base.Host, stall)
 	}
 	if f, ok := failure.Find(err); ok && f.Class == failure.Conflict { // somebody else was faster
 		there, readErr := h.same(ctx, name, size, sha256Hex)
@@ -140,7 +151,7 @@ func (h *httpPut) Put(ctx context.Context, name string, src io.ReaderAt, size in
 		}
 	}
 	if err != nil {
-		return Object{}, err
+		return Object{}, conceal(err)
 	}
 	if progress != nil {
 		progress(size)
@@ -148,25 +159,45 @@ func (h *httpPut) Put(ctx context.Context, name string, src io.ReaderAt, size in
 	return object, nil
 }
 
+// target gives what an object is PUT with: who calls, below which path, with
+// which headers, and what makes a failure fit to be shown.
+func (h *httpPut) target(ctx context.Context, name, sha256Hex string, size int64) (transport.Caller, string, http.Header, func(error) error, error) {
+	if len(h.uploadURL) == 0 {
+		return h.caller, "/" + name, h.header(name, sha256Hex, size), func(err error) error { return err }, nil
+	}
+	to, err := h.askURL(ctx, name, sha256Hex, size)
+	if err != nil {
+		return transport.Caller{}, "", nil, nil, err
+	}
+	return to.caller(h), "", to.header, to.conceal, nil
+}
+
 // overwrites tries the condition alone.
 func (h *httpPut) overwrites(ctx context.Context, name string, content []byte, sha256Hex string) (bool, error) {
-	header := h.header(name, sha256Hex, int64(len(content)))
+	caller, path, header, conceal, err := h.target(ctx, name, sha256Hex, int64(len(content)))
+	if err != nil {
+		return false, err
+	}
 	header.Set("If-None-Match", "*")
-	_, err := h.caller.Do(ctx, transport.Call{
-		Op: "try to overwrite the object", Method: http.MethodPut, Path: "/" + name, Header: header, Size: int64(len(content)), Idempotent: true,
+	_, err = caller.Do(ctx, transport.Call{
+		Op: "try to overwrite the object", Method: http.MethodPut, Path: path, Header: header, Size: int64(len(content)), Idempotent: true,
 		Body: func() (io.Reader, error) { return bytes.NewReader(content), nil },
 	})
 	// 412, and what Artifactory and Nexus answer where writing again is forbidden.
 	if f, ok := failure.Find(err); ok && (f.Class == failure.Conflict || f.Class == failure.Usage || f.Class == failure.NotAuthorised) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, conceal(err)
 }
 
 // same reads what is there and compares.
 func (h *httpPut) same(ctx context.Context, name string, size int64, sha256Hex string) (bool, error) {
 	r, err := h.Get(ctx, name, 0, -1)
 	if failure.CodeOf(err) == "object_not_found" {
+		return false, nil
+	}
+	// A bucket that may not be listed answers 403 for what is not there.
+	if f, ok := failure.Find(err); ok && f.Class == failure.NotAuthorised && len(h.uploadURL) > 0 {
 		return false, nil
 	}
 	if err != nil {
@@ -219,6 +250,9 @@ func (h *httpPut) Get(ctx context.Context, name string, offset, length int64) (i
 func (h *httpPut) Delete(ctx context.Context, name string) error {
 	if err := CheckName(name); err != nil {
 		return err
+	}
+	if len(h.uploadURL) > 0 && len(h.headers) == 0 {
+		return errUnsupported("delete the object", "the program gives addresses to write to, and none to delete with: delete it with the service's own tools")
 	}
 	_, err := h.caller.Do(ctx, transport.Call{Op: "delete the object", Method: http.MethodDelete, Path: "/" + name, Header: h.header(name, "", 0), Idempotent: true})
 	if f, ok := failure.Find(err); ok && f.Class == failure.NotFound {

@@ -89,6 +89,9 @@ type Credentials struct {
 	// Headers are templates for the http+put driver: {token}, {sha256}, {size}
 	// and {name} are replaced.
 	Headers map[string]string
+	// UploadURL is a program for the http+put driver that prints the URL to PUT
+	// an object to, as a list of arguments: see CheckUploadURL. nil for none.
+	UploadURL []string
 	// HTTP does the calls; nil for a client with sensible limits.
 	HTTP *http.Client
 	// StateDir is a folder of this user's for uploads that may be continued after
