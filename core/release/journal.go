@@ -101,7 +101,7 @@ func (j *Journals) create(plan Plan, now func() time.Time) (*journal, error) {
 		err = jr.append(line{State: "planned", Outcome: outcome})
 	}
 	if err == nil {
-		err = syncDir(j.dir)
+		err = errors.Join(syncDir(dir), syncDir(j.dir)) // the journal's own entry, and its folder's
 	}
 	if err != nil {
 		jr.close()
@@ -225,10 +225,15 @@ func (j *journal) fail(stage StageName, cause error) {
 }
 
 // end removes the spool and marks that nothing is left to do, in this order: a
-// crash in between leaves a release that ends at its next continuation.
+// crash in between leaves a release that ends at its next continuation. The
+// removal is on disk first, or a loss of power brings the spool back and nobody
+// looks for it any more.
 func (j *journal) end() error {
 	if err := j.removeSpool(); err != nil {
 		return err
+	}
+	if err := syncDir(j.dir); err != nil {
+		return stateFailure(err)
 	}
 	return j.append(line{State: "ended"})
 }

@@ -43,12 +43,28 @@ type victim struct {
 	Plan   release.Plan
 }
 
+// What a victim says of the calls that change its server, for TestReleasePowerLoss.
+const (
+	saysChange = "a change is sent"
+	saysMoment = "the server is at "
+)
+
+// momentHeader numbers the state of the server that an answer leaves behind.
+const momentHeader = "Capstan-Test-Moment"
+
 // calls marks every HTTP call of client and storage as a place to die.
 type calls struct{ next http.RoundTripper }
 
 func (c calls) RoundTrip(r *http.Request) (*http.Response, error) {
 	fault.Point("http.request " + r.Method + " " + r.URL.Path)
+	says := os.Getenv("CAPSTAN_TEST_VICTIM") != "" && r.Method != http.MethodGet && r.Method != http.MethodHead
+	if says {
+		fmt.Println(saysChange)
+	}
 	response, err := c.next.RoundTrip(r)
+	if says && err == nil {
+		fmt.Println(saysMoment + response.Header.Get(momentHeader))
+	}
 	fault.Point("http.answered " + r.Method + " " + r.URL.Path)
 	return response, err
 }

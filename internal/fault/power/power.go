@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -462,6 +463,9 @@ const sector = 512
 
 // kinds are the fates of what was not synced.
 var kinds = []string{"all there", "none there", "last write torn", "some there", "some there, some torn"}
+
+// Kinds are the fates of what was not synced that images show in turn.
+func Kinds() []string { return slices.Clone(kinds) }
 
 // Steps is how many moments a trace has.
 func (t *Trace) Steps() int { return len(t.steps) }
