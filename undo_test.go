@@ -123,6 +123,73 @@ func TestUndo(t *testing.T) {
 	t.Logf("count: undo: %d stops, in text and in JSON", len(stops))
 }
 
+// TestUndoNewApp stops releases that make their app, and their commands leave a
+// server that never heard of it.
+func TestUndoNewApp(t *testing.T) {
+	server := servertest.Start(t)
+	private, err := keys.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := program(t)
+	for i, stop := range []struct {
+		name, method, path string
+		passes             bool
+		leaves             []string
+	}{
+		{"made, the answer lost", http.MethodPost, "/app", true, []string{"left_journal", "left_app"}},
+		{"the object was sent", http.MethodPut, "/capstan/v1/objects/", true, []string{"left_journal", "left_object", "left_app"}},
+		{"promoted, a device asked", http.MethodPost, "/updates", true, []string{"left_journal", "left_channel", "left_bundle", "left_object", "left_app"}},
+		{"not made", http.MethodPost, "/app", false, nil},
+	} {
+		t.Run(stop.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHold(t, server.BaseURL, stop.method, stop.path, stop.passes)
+			p := person{binary: binary, dir: t.TempDir(), app: "com.example.newapp" + string(rune('a'+i)), server: h.url, token: server.Token, key: string(keys.EncodePrivate(private))}
+			if err := examples.Unpack(p.dir); err != nil {
+				t.Fatal(err)
+			}
+			p.rename(t)
+			var out, said bytes.Buffer
+			process := p.command(t, &said, "release", "--channel", "production", "--create-app", "--json")
+			process.Stdout = &out
+			if err := process.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- process.Wait() }()
+			select {
+			case <-h.reached:
+			case err := <-ended:
+				t.Fatalf("it ended before it was stopped: %v\n%s%s", err, out.String(), said.String())
+			}
+			_ = process.Process.Signal(syscall.SIGINT)
+			<-ended
+			codes, script := printedUndo(t, true, out.String(), said.String())
+			if strings.Join(codes, " ") != strings.Join(stop.leaves, " ") {
+				t.Errorf("left behind are %v, want %v\n%s", codes, stop.leaves, said.String())
+			}
+			shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
+			shell.Dir, shell.Env = p.dir, append(p.command(t, &said).Env, "PATH="+os.Getenv("PATH"))
+			if text, err := shell.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s\n%s", err, script, text)
+			}
+			if apps := p.runs(t, "app", "list", "--json"); strings.Contains(apps, p.app) {
+				t.Errorf("afterwards there is %s", apps)
+			}
+			err := filepath.WalkDir(filepath.Join(server.DataDir, "objects", p.app), func(path string, entry os.DirEntry, err error) error {
+				if err == nil && !entry.IsDir() {
+					t.Errorf("afterwards there is %s", path)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // printedUndo gives the codes and the commands, a line each, of a release that
 // was stopped.
 func printedUndo(t *testing.T, asJSON bool, stdout, stderr string) (codes []string, script string) {

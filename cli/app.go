@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ import (
 	"capstan/core/keys"
 	"capstan/core/profile"
 	"capstan/core/project"
+	"capstan/core/release"
 	"capstan/core/remote"
 )
 
@@ -91,10 +94,10 @@ func rowsOrEmpty[Row any](rows []Row) []Row {
 
 func newApp(c *Command) *cobra.Command {
 	var f registryFlags
-	command := &cobra.Command{Use: "app", Short: "List and add apps, and put their public keys on record", Args: cobra.NoArgs,
+	command := &cobra.Command{Use: "app", Short: "List, add and delete apps, and put their public keys on record", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	f.add(command)
-	command.AddCommand(newAppList(c, &f), newAppAdd(c, &f), newAppSetKey(c, &f))
+	command.AddCommand(newAppList(c, &f), newAppAdd(c, &f), newAppDelete(c, &f), newAppSetKey(c, &f))
 	return command
 }
 
@@ -162,6 +165,74 @@ func newAppAdd(c *Command, f *registryFlags) *cobra.Command {
 	}
 	command.Flags().StringVarP(&name, "name", "n", "", "name for people (default: the project's)")
 	return command
+}
+
+func newAppDelete(c *Command, f *registryFlags) *cobra.Command {
+	var force bool
+	command := &cobra.Command{
+		Use: "delete [APPID]", Short: "Delete an app from the server",
+		Long: `delete removes an app with its channels. One that still has bundles or devices stays, unless --force
+is given: its devices then get no update any more. Objects in storage stay.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			client, appID, err := c.connectApp(ctx, f, args, 0)
+			if err != nil {
+				return err
+			}
+			if _, err := client.App(ctx, appID); err != nil {
+				return err
+			}
+			holds, err := appHolds(ctx, client, appID)
+			if err != nil {
+				return err
+			}
+			if holds != "" && !force {
+				return failure.Newf(failure.Conflict, "app_not_empty", "delete the app", "delete its bundles first (capstan bundle delete), or repeat the command with --force",
+					"%s still has %s", oneLine(appID), holds)
+			}
+			question := fmt.Sprintf("the app %s is deleted for good", oneLine(appID))
+			if holds != "" {
+				question += ", with " + holds
+			}
+			if err := c.ConfirmedByName(question, appID); err != nil {
+				return err
+			}
+			if err := client.DeleteApp(ctx, appID); err != nil {
+				return err
+			}
+			return c.Result(map[string]any{"app_id": appID, "deleted": true}, func(w io.Writer) { fmt.Fprintln(w, "deleted", oneLine(appID)) })
+		},
+	}
+	command.Flags().BoolVar(&force, "force", false, "also when it still has bundles or devices")
+	return command
+}
+
+// appHolds says what of an app others may need, "" for nothing: bundles, and
+// devices other than the one that releases are proven with.
+func appHolds(ctx context.Context, client *remote.Client, appID string) (string, error) {
+	bundles, err := client.Bundles(ctx, appID)
+	if err != nil {
+		return "", err
+	}
+	bundles = slices.DeleteFunc(bundles, func(b capgo.Bundle) bool { return b.Name == capgo.Builtin || b.Name == "unknown" }) // Capgo's own rows
+	page, err := client.Devices(ctx, appID, "", 2)
+	if err != nil {
+		return "", err
+	}
+	devices := slices.ContainsFunc(page.Data, func(d capgo.Device) bool { return d.DeviceID != release.ProofDeviceID })
+	var parts []string
+	switch n := len(bundles); n {
+	case 0:
+	case 1:
+		parts = append(parts, "1 bundle")
+	default:
+		parts = append(parts, fmt.Sprintf("%d bundles", n))
+	}
+	if devices {
+		parts = append(parts, "devices")
+	}
+	return strings.Join(parts, " and "), nil
 }
 
 func newAppSetKey(c *Command, f *registryFlags) *cobra.Command {

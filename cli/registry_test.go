@@ -15,6 +15,7 @@ import (
 
 	"capstan/core/capgo"
 	"capstan/core/keys"
+	"capstan/core/release"
 	"capstan/internal/servertest"
 )
 
@@ -196,6 +197,35 @@ func TestAppCommands(t *testing.T) {
 	c.ok("app", "set-key", "new.pub", "--confirm", testApp)
 	if out := c.ok("app", "list"); strings.Contains(out, set.KeyID) {
 		t.Errorf("the old key is still on record: %s", out)
+	}
+}
+
+// TestAppDelete: an app goes when its name is given, and one that others may
+// need only when that is said on purpose.
+func TestAppDelete(t *testing.T) {
+	c := newCommands(t)
+	c.fails(3, "cannot_find_app", "app", "delete")
+	c.ok("app", "add")
+	c.ok("channel", "create", "production", "--default")
+	c.poll(release.ProofDeviceID, "builtin") // no device of anybody's
+	c.fails(2, "confirmation_missing", "app", "delete", "--yes")
+	c.ok("app", "delete", "--confirm", testApp)
+	c.fails(3, "cannot_find_app", "app", "delete", testApp)
+
+	c.ok("app", "add")
+	c.bundle("1.0.1")
+	if text := c.fails(7, "app_not_empty", "app", "delete", "--confirm", testApp); !strings.Contains(text, "has 1 bundle") || !strings.Contains(text, "--force") {
+		t.Errorf("an app with a bundle: %s", text)
+	}
+	c.ok("bundle", "delete", "1.0.1", "--confirm", "1.0.1")
+	c.poll("0a0a0a0a-0000-4000-8000-00000000000a", "builtin")
+	if text := c.fails(7, "app_not_empty", "app", "delete", "--confirm", testApp); !strings.Contains(text, "has devices") {
+		t.Errorf("an app with a device: %s", text)
+	}
+	c.fails(2, "confirmation_missing", "app", "delete", "--force")
+	c.ok("app", "delete", "--force", "--confirm", testApp)
+	if out := c.ok("app", "list", "--json"); out != "[]\n" {
+		t.Errorf("afterwards there is %s", out)
 	}
 }
 

@@ -56,6 +56,8 @@ type State struct {
 	Proved       *ProveOutcome    `json:"proved,omitempty"`
 	Registered   *RegisterOutcome `json:"registered,omitempty"`
 	Promoted     *PromoteOutcome  `json:"promoted,omitempty"`
+	// NewApp says that this release made the app, or was about to when it died.
+	NewApp bool `json:"new_app,omitempty"`
 	// Failed is the last error, until the stage is tried again.
 	FailedStage StageName `json:"failed_stage,omitempty"`
 	Failed      string    `json:"failed,omitempty"`
@@ -67,7 +69,7 @@ type State struct {
 type line struct {
 	At      time.Time       `json:"at"`
 	Stage   StageName       `json:"stage,omitempty"`
-	State   string          `json:"state"` // planned, begin, done, failed, ended
+	State   string          `json:"state"` // planned, begin, app_new, app_there, done, failed, ended
 	Outcome json.RawMessage `json:"outcome,omitempty"`
 	Error   string          `json:"error,omitempty"`
 }
@@ -219,6 +221,12 @@ func (j *journal) done(stage StageName, outcome any) error {
 	return j.append(line{Stage: stage, State: "done", Outcome: encoded})
 }
 
+// creates notes ahead that the app is about to be made; and with false that
+// somebody else was faster.
+func (j *journal) creates(app bool) error {
+	return j.append(line{Stage: StagePreflight, State: map[bool]string{true: "app_new", false: "app_there"}[app]})
+}
+
 // fail notes why a stage ended. Its own error matters less than the cause.
 func (j *journal) fail(stage StageName, cause error) {
 	_ = j.append(line{Stage: stage, State: "failed", Error: cause.Error()})
@@ -269,6 +277,8 @@ func (s *State) apply(l line) {
 		s.FailedStage, s.Failed = "", ""
 	case "failed":
 		s.FailedStage, s.Failed = l.Stage, l.Error
+	case "app_new", "app_there":
+		s.NewApp = l.State == "app_new"
 	case "ended":
 		s.Ended = true
 	case "done":

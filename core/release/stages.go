@@ -102,8 +102,8 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	}
 	app, err := r.Registry.App(ctx, plan.AppID)
 	if isClass(err, failure.NotFound) && plan.CreateApp {
-		if err = r.Registry.CreateApp(ctx, plan.AppID, plan.AppName); err == nil {
-			app, err = r.Registry.App(ctx, plan.AppID)
+		if app, err = r.createApp(ctx); err != nil {
+			return err
 		}
 	}
 	if isClass(err, failure.NotFound) {
@@ -135,6 +135,24 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 	}
 	outcome.Live, outcome.Revision = liveName(channel), channel.Revision
 	return nil
+}
+
+// createApp makes the app, with a note ahead for the undo plan.
+func (r *run) createApp(ctx context.Context) (capgo.App, error) {
+	plan := r.plan()
+	if err := r.creates(true); err != nil {
+		return capgo.App{}, err
+	}
+	err := r.Registry.CreateApp(ctx, plan.AppID, plan.AppName)
+	if isClass(err, failure.Conflict) { // somebody else's
+		if err := r.creates(false); err != nil {
+			return capgo.App{}, err
+		}
+	}
+	if err != nil {
+		return capgo.App{}, err
+	}
+	return r.Registry.App(ctx, plan.AppID)
 }
 
 // checkUpdateURL notices an app that asks somebody else for its updates.

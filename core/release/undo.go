@@ -14,7 +14,7 @@ import (
 // see it, with the command that undoes it. The commands of a plan are meant to
 // be run in its order.
 type Undo struct {
-	// Code is left_journal, left_channel, left_bundle, left_object or left_files;
+	// Code is left_journal, left_channel, left_bundle, left_object, left_files or left_app;
 	// left_unknown is what could not be found out, and its command finds it out.
 	Code string `json:"code"`
 	What string `json:"what"` // one line for people
@@ -69,7 +69,8 @@ func (p *Pipeline) undo(ctx context.Context, s State) []Undo {
 	plan = append(plan, p.undoChannel(ctx, s)...)
 	plan = append(plan, p.undoBundle(ctx, s)...)
 	plan = append(plan, p.undoObjects(ctx, s)...)
-	if s.Sealed != nil {
+	plan = append(plan, p.undoApp(ctx, s)...)
+	if s.Sealed != nil || len(plan) > 0 {
 		// First: a release that is given up cannot be continued by mistake when
 		// half of it is gone.
 		plan = append([]Undo{{"left_journal", "the release waits to be continued", append(p.registryCommand("release", "--give-up="+s.ID), p.Reach.Storage...)}}, plan...)
@@ -154,6 +155,22 @@ func (p *Pipeline) undoObjects(ctx context.Context, s State) []Undo {
 			append(p.registryCommand("fsck", s.Plan.AppID), p.Reach.Storage...)})
 	}
 	return plan
+}
+
+// undoApp comes last: an app goes when nothing is left in it.
+func (p *Pipeline) undoApp(ctx context.Context, s State) []Undo {
+	if !s.NewApp {
+		return nil
+	}
+	app := s.Plan.AppID
+	_, err := p.Registry.App(ctx, app)
+	switch {
+	case isClass(err, failure.NotFound):
+		return nil
+	case err != nil:
+		return []Undo{{"left_unknown", fmt.Sprintf("whether the app %s was made is not known: %s", app, err), p.registryCommand("app", "list")}}
+	}
+	return []Undo{{"left_app", fmt.Sprintf("the app %s is new on the server", app), p.registryCommand("app", "delete", app, "--confirm="+app)}}
 }
 
 // ParseObjectName takes a bundle's object name apart: <appId>/<version>/<sha256>.zip.

@@ -39,6 +39,16 @@ func (c *Client) CreateApp(ctx context.Context, appID, name string) error {
 	return c.send(ctx, op, http.MethodPost, "/app", nil, map[string]string{"app_id": appID, "name": name}, nil, false)
 }
 
+// DeleteApp removes an app with its channels, bundles and devices; class
+// NotFound when there is none.
+func (c *Client) DeleteApp(ctx context.Context, appID string) error {
+	const op = "delete the app"
+	if err := required(op, "app_id", appID); err != nil {
+		return err
+	}
+	return c.send(ctx, op, http.MethodDelete, "/app/"+appID, nil, map[string]string{"app_id": appID}, nil, false)
+}
+
 // SetPublicKey puts the app's public key (PEM, PKCS#1) on record. From then on
 // the server takes and serves only bundles sealed with its private half.
 func (c *Client) SetPublicKey(ctx context.Context, appID, pem string) error {

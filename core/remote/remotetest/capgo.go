@@ -160,7 +160,7 @@ func (c *Capgo) route(w http.ResponseWriter, r *http.Request) {
 		"GET bundle": c.getBundle, "POST bundle": c.postBundle, "PUT bundle": c.putBundle, "DELETE bundle": c.deleteBundle,
 		"GET channel": c.getChannel, "POST channel": c.postChannel, "DELETE channel": c.deleteChannel,
 		"GET device": c.getDevice, "POST device": c.postDevice, "DELETE device": c.deleteDevice,
-		"GET app": c.getApp, "POST app": c.postApp,
+		"GET app": c.getApp, "POST app": c.postApp, "DELETE app": c.deleteApp,
 	}[r.Method+" "+root]
 	if !known {
 		refuse(w, http.StatusNotFound, "not_found", "Not found")
@@ -285,6 +285,16 @@ func (c *Capgo) postApp(w http.ResponseWriter, _ *http.Request, in input) {
 	}
 	c.apps[id] = &app{id: id, name: in.text("name"), devices: map[string]*capgo.Device{}}
 	reply(w, http.StatusOK, map[string]any{"app_id": id})
+}
+
+func (c *Capgo) deleteApp(w http.ResponseWriter, _ *http.Request, in input) {
+	id := in.text("path")
+	if c.apps[id] == nil {
+		refuse(w, http.StatusNotFound, "cannot_find_app", "Cannot find app")
+		return
+	}
+	delete(c.apps, id)
+	reply(w, http.StatusOK, map[string]any{"status": "ok"})
 }
 
 func (b *bundle) row(a *app) map[string]any {

@@ -104,6 +104,9 @@ func testApps(t *testing.T, target Target) {
 	}
 	err = c.CreateApp(t.Context(), appID, "Again")
 	wantClass(t, "creating an app twice", err, failure.Conflict)
+	must(t, "DeleteApp", c.DeleteApp(t.Context(), "com.example.other"))
+	_, err = c.App(t.Context(), "com.example.other")
+	wantClass(t, "reading a deleted app", err, failure.NotFound)
 }
 
 func testNoBundles(t *testing.T, target Target) {
