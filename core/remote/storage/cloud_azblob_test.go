@@ -3,15 +3,21 @@
 package storage_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
 	"capstan/core/failure"
 	"capstan/core/remote/storage"
@@ -98,6 +104,79 @@ func TestAzureKilled(t *testing.T) {
 		at = []int{30, 60, 90}
 	}
 	killUploads(t, func(t *testing.T) string { return "azblob://" + a.container(t) + "/live" }, sent, at...)
+}
+
+// sharedSignature makes a real shared access signature of the account.
+func sharedSignature(t *testing.T, until time.Time) string {
+	t.Helper()
+	credential, err := container.NewSharedKeyCredential(azureAccount, azureKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, err := sas.AccountSignatureValues{
+		Protocol: sas.ProtocolHTTPSandHTTP, StartTime: time.Now().Add(-48 * time.Hour).UTC(), ExpiryTime: until.UTC(),
+		Permissions:   (&sas.AccountPermissions{Read: true, Write: true, Create: true, List: true, Delete: true}).String(),
+		ResourceTypes: (&sas.AccountResourceTypes{Service: true, Container: true, Object: true}).String(),
+	}.SignWithSharedKey(credential)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return query.Encode()
+}
+
+// TestAzureSignatureExpires: an upload with a signature that has expired is
+// refused without showing it, and goes on with a new one where it stopped.
+func TestAzureSignatureExpires(t *testing.T) {
+	a := newAzurite(t)
+	place := "azblob://" + a.container(t) + "/live"
+	front, sent := counting(t, a.address, func(r *http.Request) string {
+		if r.Method != http.MethodPut || r.URL.Query().Get("comp") != "block" {
+			return ""
+		}
+		return r.URL.Query().Get("blockid")
+	})
+	t.Setenv("AZURE_STORAGE_DOMAIN", front)
+	t.Setenv("AZURE_STORAGE_KEY", "")
+	content := storagetest.Bytes(50<<20, 43)
+	sum := storagetest.Sum(content)
+	put := func(ctx context.Context, signature string, progress func(int64)) error {
+		t.Setenv("AZURE_STORAGE_SAS_TOKEN", signature)
+		_, err := open(t, place, "", storage.Credentials{}).Put(ctx, sum+".zip", bytes.NewReader(content), int64(len(content)), sum, progress)
+		return err
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	if err := put(ctx, sharedSignature(t, time.Now().Add(time.Hour)), func(done int64) {
+		if done >= 20<<20 {
+			stop()
+		}
+	}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	first := sent()
+	expired := sharedSignature(t, time.Now().Add(-time.Hour))
+	err := put(t.Context(), expired, nil)
+	if f, ok := failure.Find(err); !ok || f.Class != failure.NotAuthorised || f.Hint == "" {
+		t.Errorf("a signature that has expired gives %v", err)
+	}
+	if values, _ := url.ParseQuery(expired); strings.Contains(fmt.Sprint(err), values.Get("sig")) || strings.Contains(fmt.Sprint(err), "sig=") {
+		t.Errorf("the signature is in %v", err)
+	}
+	for block, n := range sent() { // what arrived after the stop
+		first[block] += n
+	}
+	if err := put(t.Context(), sharedSignature(t, time.Now().Add(time.Hour)), nil); err != nil {
+		t.Fatal(err)
+	}
+	again, twice := sent(), 0
+	for block := range again {
+		if first[block] > 0 {
+			twice++
+		}
+	}
+	if len(first) == 0 || twice > 4 { // those that four workers had under way
+		t.Errorf("%d blocks were sent before and %d after, %d of them again", len(first), len(again), twice)
+	}
 }
 
 // TestAzureChangedSource: bytes that change between their hash and their

@@ -43,6 +43,7 @@ type gateway struct {
 	puts    []string // part uploads that went through, by query
 	next    int      // bucket number
 	before  func(*http.Request)
+	expired atomic.Bool // every request is answered as with credentials that have expired
 }
 
 var (
@@ -114,6 +115,12 @@ func newGateway(t *testing.T) *gateway {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return
 			}
+			if g.expired.Load() {
+				w.Header().Set("Content-Type", "application/xml")
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>")
+				return
+			}
 			g.mu.Lock()
 			if r.Method == http.MethodPut && r.URL.Query().Has("partNumber") {
 				g.puts = append(g.puts, r.URL.Query().Get("partNumber"))
@@ -135,6 +142,7 @@ func newGateway(t *testing.T) *gateway {
 	}
 	g := theGateway
 	g.fails.Store(0)
+	g.expired.Store(false)
 	g.mu.Lock()
 	g.puts, g.before = nil, nil
 	g.mu.Unlock()
@@ -240,6 +248,45 @@ func TestS3Resumes(t *testing.T) {
 	}
 	if left, err := cleaner.Leftovers(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("after the second run there is %+v, %v", left, err)
+	}
+}
+
+// TestS3CredentialsExpire: an upload whose credentials end on the way says so,
+// and goes on with new ones: what the service has is not sent again.
+func TestS3CredentialsExpire(t *testing.T) {
+	g := newGateway(t)
+	bucket := g.bucket(t)
+	const parts = 9
+	content := storagetest.Bytes((parts-1)*8<<20+77, 13)
+	sum := storagetest.Sum(content)
+	var acknowledged int64
+	_, err := g.open(t, bucket).Put(t.Context(), sum+".zip", summed{bytes.NewReader(content), sumsOf(content)}, int64(len(content)), sum, func(done int64) {
+		if acknowledged = done; done >= 2*8<<20 {
+			g.expired.Store(true)
+		}
+	})
+	if failure.CodeOf(err) != "storage_credentials_expired" || failure.HintOf(err) == "" || failure.ExitStatus(err) != int(failure.NotAuthorised) {
+		t.Fatalf("credentials that expire give %v (%s)", err, failure.CodeOf(err))
+	}
+	if _, err := g.open(t, bucket).Stat(t.Context(), sum+".zip"); err == nil {
+		t.Error("expired credentials read")
+	}
+	g.expired.Store(false)
+	g.takePuts()
+	s := g.open(t, bucket) // with new ones
+	if object, err := s.Put(t.Context(), sum+".zip", summed{bytes.NewReader(content), sumsOf(content)}, int64(len(content)), sum, nil); err != nil || object.Existed {
+		t.Fatalf("%+v, %v", object, err)
+	}
+	if sent := g.takePuts(); len(sent) > parts-int(acknowledged/(8<<20)) {
+		t.Errorf("%d parts were sent again though %d bytes were acknowledged", len(sent), acknowledged)
+	}
+	r, err := s.Get(t.Context(), sum+".zip", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("the object is not what was put: %d bytes, %v", len(got), err)
 	}
 }
 
