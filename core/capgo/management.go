@@ -235,6 +235,7 @@ type Device struct {
 	CustomID       string    `json:"custom_id"`
 	Platform       string    `json:"platform"`
 	VersionName    string    `json:"version_name"`
+	Version        int64     `json:"version,omitempty"` // the id of the bundle of that name
 	VersionBuild   string    `json:"version_build"`
 	VersionOS      string    `json:"os_version"`
 	PluginVersion  string    `json:"plugin_version"`

@@ -26,7 +26,19 @@ func listApps(c *call) error {
 	if err != nil {
 		return err
 	}
+	for i := range list {
+		list[i].OwnerOrg = organisationOf(list[i])
+	}
 	return c.ok(list)
+}
+
+// organisationOf is the organisation of an app; Capgo's CLI goes no further
+// without one.
+func organisationOf(a capgo.App) string {
+	if a.OwnerOrg == "" {
+		return onlyOrganisation
+	}
+	return a.OwnerOrg
 }
 
 func getApp(c *call) error {
@@ -34,9 +46,7 @@ func getApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	if a.OwnerOrg == "" {
-		a.OwnerOrg = onlyOrganisation // Capgo's CLI goes no further without one
-	}
+	a.OwnerOrg = organisationOf(a)
 	return c.ok(a)
 }
 
@@ -64,6 +74,7 @@ func createApp(c *call) error {
 	if err != nil {
 		return err
 	}
+	made.OwnerOrg = organisationOf(made)
 	return c.ok(made)
 }
 

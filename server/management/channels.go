@@ -221,6 +221,13 @@ func (c *call) readBundles(change *store.ChannelChange) {
 
 // readPercentage reads a rollout's share in per cent or in basis points.
 func (c *call) readPercentage(change *store.ChannelChange) {
+	if c.in.problem == nil {
+		defer func() {
+			if c.in.problem != nil {
+				c.in.problem = bad("invalid_rollout_percentage", "%s", c.in.problem.Error())
+			}
+		}()
+	}
 	if bps := c.in.optInt(0, 10000, "rolloutPercentageBps", "rollout_percentage_bps"); bps != nil {
 		n := int(*bps)
 		change.RolloutPercentageBps = &n

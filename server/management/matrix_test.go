@@ -139,7 +139,7 @@ func (w *world) probes(route management.Route) []probe {
 	var list []probe
 	for _, app := range []string{own, foreign, absent} {
 		for _, channel := range []string{"beta", "production"} {
-			path := strings.NewReplacer("{app_id}", app, "{id}", "0123456789abcdef01", "{name...}", app+"/1.0.0/"+strings.Repeat("a", 64)+".zip").Replace(route.Pattern)
+			path := strings.NewReplacer("{app_id}", app, "{id}", "0123456789abcdef01", "{org_id}", "00000000-0000-4000-8000-000000000001", "{name...}", app+"/1.0.0/"+strings.Repeat("a", 64)+".zip").Replace(route.Pattern)
 			body := map[string]any{
 				"app_id": app, "channel": channel, "version": "9.9.9", "device_id": "00000000-0000-4000-8000-000000000001",
 				"version_id": w.ids[foreign+"/1.1.0"], "channel_id": w.ids[app+"/"+channel], "from": "2026-01-01", "to": "2026-01-02",

@@ -2,6 +2,7 @@ package management_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"reflect"
@@ -9,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"capstan/core/capgo"
 	"capstan/internal/servertest"
+	"capstan/server/decide"
 	"capstan/server/management"
 )
 
@@ -176,6 +179,11 @@ func TestCapgoShapes(t *testing.T) {
 		{"POST", "/channel", `{"app_id":"` + own + `"}`, "missing_channel"},
 		{"POST", "/channel", `{"app_id":"` + own + `","channel":"a\u0000b"}`, "invalid_channel_name"},
 		{"POST", "/channel", `{"app_id":"` + own + `","channel":"beta","disableAutoUpdate":"never"}`, "invalid_json_body"},
+		{"POST", "/channel", `{"app_id":"` + own + `","channel":"beta","rolloutPercentage":200}`, "invalid_rollout_percentage"},
+		{"POST", "/channel", `{"app_id":"` + own + `","channel":"beta","rollout_percentage_bps":"x"}`, "invalid_rollout_percentage"},
+		{"GET", "/statistics/app/com.example.none?from=2026-01-01&to=2026-01-02", "", "app_not_found"},
+		{"GET", "/statistics/org/none?from=2026-01-01&to=2026-01-02", "", "no_access_to_organization"},
+		{"GET", "/statistics/org/none", "", "invalid_body"},
 		{"POST", "/channel", `{"app_id":"` + own + `","channel":"beta","autoPauseAction":"explode"}`, "invalid_auto_pause_action"},
 		{"POST", "/channel", `{"app_id":"` + own + `","channel":"beta","autoPauseConfidence":1}`, "invalid_auto_pause_confidence"},
 		{"GET", "/channel?app_id=" + own + "&channel=none", "", "channel_not_found"},
@@ -253,5 +261,168 @@ func TestPlatformVersions(t *testing.T) {
 		if status := pin(c.value); status != c.status || shown() != c.shown {
 			t.Errorf("%s: %d, then %q", c.value, status, shown())
 		}
+	}
+}
+
+// What Capgo's API answers has these members, of these kinds, so that a client
+// of it finds them: s a string, n a number, b a boolean, o an object, a a list, a
+// question mark after it also null, and one before it also nothing. The members
+// are those of the public documentation and of the backend of 12.201.7; capstan
+// gives more.
+func TestCapgoObjects(t *testing.T) {
+	w := newWorld(t)
+	const device = "00000000-0000-4000-8000-000000000001"
+	w.must(t, "POST", "/channel", `{"app_id":"`+own+`","channel":"production","version":"1.0.0","public":true}`)
+	r := capgo.UpdateRequest{AppID: own, DeviceID: device, Platform: "ios", VersionName: "1.0.0", VersionBuild: "1.0.0", VersionOS: "18", PluginVersion: "8.51.23", InstallSource: "app_store", KeyID: "MIIBCgKCAQEA", IsProd: true}
+	w.Store().Seen(r, decide.Verdict{})
+	if err := w.Store().Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	app, of := `"app_id":"`+own+`"`, "?app_id="+own
+	const (
+		anApp    = "app_id:s name:s owner_org:s created_at:s updated_at:s retention:n default_upload_channel:s expose_metadata:b allow_device_custom_id:b"
+		aBundle  = "id:n created_at:s updated_at:s app_id:s name:s checksum:s session_key:?s key_id:?s external_url:?s r2_path:?s storage_provider:s deleted:b min_update_version:?s link:?s comment:?s manifest_count:n"
+		aChannel = "id:n created_at:s updated_at:s name:s app_id:s created_by:s public:b disableAutoUpdateUnderNative:b disableAutoUpdate:s allow_device_self_set:b allow_emulator:b allow_device:b allow_dev:b allow_prod:b " +
+			"rollout_version:n? rollout_id:s rolloutPercentageBps:n rolloutEnabled:b rolloutPausedAt:s? rolloutPauseReason:s? rolloutCacheTtlSeconds:n " +
+			"autoPauseEnabled:b autoPauseWindowMinutes:n autoPauseFailureRateBps:n? autoPauseConfidence:n autoPauseMinAttempts:n? autoPauseMinFailures:n? autoPauseAction:s autoPauseCooldownMinutes:n " +
+			"autoPauseLastTriggeredAt:s? autoPauseLastCheckedAt:s? rollout_version_info:o? version:o?"
+		aDevice = "updated_at:s device_id:s custom_id:s is_prod:b is_emulator:b install_source:s version_name:s version:n app_id:s platform:s plugin_version:s os_version:s version_build:s key_id:s"
+		aDay    = "date:s mau:n storage:n storage_byte_hours:n bandwidth:n build_time_seconds:n"
+		usage   = "labels:a datasets:a"
+		ok      = "status:s"
+		span    = "?from=2026-01-01&to=2026-01-02"
+	)
+	for _, c := range []struct{ method, path, body, want string }{
+		{"GET", "/app", "", "[" + anApp},
+		{"GET", "/app/" + own, "", anApp},
+		{"GET", "/app/" + own + "/", "", anApp},
+		{"POST", "/app", `{"app_id":"com.example.third","name":"Third","owner_org":"another","need_onboarding":true,"ios_store_url":"x"}`, anApp},
+		{"PUT", "/app/com.example.third", `{"name":"3","retention":86400}`, anApp},
+		{"GET", "/bundle" + of, "", "[" + aBundle},
+		{"POST", "/bundle", `{` + app + `,"version":"3.0.0","external_url":"https://x.example/y","checksum":"0"}`, "status:s bundle:o"},
+		{"PUT", "/bundle", fmt.Sprintf(`{%s,"version_id":%d,"channel_id":%d}`, app, w.ids[own+"/1.1.0"], w.ids[own+"/beta"]), "status:s message:s"},
+		{"POST", "/bundle/metadata", fmt.Sprintf(`{%s,"version_id":%d,"link":"https://x.example","comment":"c"}`, app, w.ids[own+"/1.1.0"]), ok},
+		{"DELETE", "/bundle", `{` + app + `,"version":"3.0.0"}`, ok},
+		{"GET", "/channel" + of, "", "[" + aChannel},
+		{"GET", "/channel" + of + "&channel=beta", "", aChannel},
+		{"POST", "/channel", `{` + app + `,"channel":"made","version":"1.0.0"}`, "status:s id:n public:b"},
+		{"POST", "/channel", `{` + app + `,"channel":"made","version":"1.1.0"}`, ok},
+		{"POST", "/device", `{` + app + `,"device_id":"` + device + `","channel":"made"}`, ok},
+		{"GET", "/device" + of, "", "data:a hasMore:b nextCursor:?s"},
+		{"GET", "/device" + of + "&device_id=" + device, "", aDevice + " channel:s"},
+		{"DELETE", "/device", `{` + app + `,"device_id":"` + device + `"}`, ok},
+		{"GET", "/device" + of + "&device_id=" + device, "", aDevice},
+		{"DELETE", "/channel", `{` + app + `,"channel":"made"}`, ok},
+		{"GET", "/statistics/app/" + own + span, "", "[" + aDay},
+		{"GET", "/statistics/app/" + own + "/" + span, "", "[" + aDay},
+		{"GET", "/statistics/app/" + own + "/bundle_usage" + span, "", usage},
+		{"GET", "/statistics/app/" + own + "/native_usage" + span, "", usage + " latestVersion:o"},
+		{"GET", "/statistics/org/another" + span, "", "[" + aDay},
+		{"GET", "/statistics/org/another/" + span + "&breakdown=true", "", "global:a byApp:a"},
+		{"GET", "/statistics/user/" + span, "", "[" + aDay},
+		{"DELETE", "/app/com.example.third", "", ok},
+	} {
+		text := w.must(t, c.method, c.path, c.body)
+		members, list := strings.CutPrefix(c.want, "[")
+		var one map[string]any
+		var all []map[string]any
+		var err error
+		if list {
+			if err = json.Unmarshal(text, &all); err == nil && len(all) > 0 {
+				one = all[0]
+			}
+		} else {
+			err = json.Unmarshal(text, &one)
+		}
+		if err != nil || one == nil {
+			t.Errorf("%s %s: %v in %s", c.method, c.path, err, text)
+			continue
+		}
+		for member := range strings.FieldsSeq(members) {
+			name, kind, _ := strings.Cut(member, ":")
+			if value, there := one[name]; !isKind(kind, value, there) {
+				t.Errorf("%s %s: %s is %v (there: %v), wanted %s", c.method, c.path, name, value, there, kind)
+			}
+		}
+	}
+}
+
+func isKind(kind string, value any, there bool) bool {
+	kind, optional := strings.CutPrefix(kind, "?")
+	kind, nullable := strings.CutSuffix(kind, "?")
+	switch value := value.(type) {
+	case nil:
+		return there && (nullable || optional) || !there && optional
+	case string:
+		return kind == "s"
+	case float64:
+		return kind == "n"
+	case bool:
+		return kind == "b"
+	case map[string]any:
+		return kind == "o"
+	case []any:
+		return kind == "a"
+	default:
+		panic(value)
+	}
+}
+
+// An organisation's statistics are the sum of its apps' that the token may see,
+// and an organisation without one is not told from one that is not there.
+func TestOrganisationStatistics(t *testing.T) {
+	w := newWorld(t)
+	for app, organisation := range map[string]string{"com.example.a": "first", "com.example.b": "first", "com.example.c": "second"} {
+		w.must(t, "POST", "/app", `{"app_id":"`+app+`","name":"x","owner_org":"`+organisation+`"}`)
+		for n := range map[string]int{"com.example.a": 1, "com.example.b": 2, "com.example.c": 4}[app] {
+			w.Store().Seen(capgo.UpdateRequest{AppID: app, DeviceID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), Platform: "ios", VersionName: "1.0.0", VersionBuild: "1.0.0", PluginVersion: "8.51.23", IsProd: true}, decide.Verdict{})
+		}
+	}
+	if err := w.Store().Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	limited, err := w.Store().CreateToken(t.Context(), "test", "", capgo.Token{Name: "one", Scope: capgo.ScopeRead, Apps: []string{"com.example.b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	yesterday := time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly)
+	span := "?noAccumulate=true&from=" + yesterday + "&to=" + time.Now().UTC().Add(24*time.Hour).Format(time.DateOnly)
+	type day struct {
+		AppID string `json:"app_id"`
+		MAU   int64
+	}
+	sum := func(days []day, app string) (n int64) {
+		for _, d := range days {
+			if app == "" || d.AppID == app {
+				n += d.MAU
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		token, organisation string
+		devices             int64
+		status              int
+	}{
+		{w.Token, "first", 3, 200}, {w.Token, "second", 4, 200}, {limited.Secret, "first", 2, 200},
+		{w.Token, "third", 0, 403}, {limited.Secret, "second", 0, 403}, {limited.Secret, "third", 0, 403},
+	} {
+		status, text := w.Do(t, "GET", "/statistics/org/"+c.organisation+span, nil, http.Header{"capgkey": {c.token}})
+		var days []day
+		if status == http.StatusOK {
+			if err := json.Unmarshal(text, &days); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if status != c.status || sum(days, "") != c.devices {
+			t.Errorf("%+v: %d %s", c, status, text)
+		}
+	}
+	var both struct{ Global, ByApp []day }
+	if err := json.Unmarshal(w.must(t, "GET", "/statistics/org/first"+span+"&breakdown=true", ""), &both); err != nil {
+		t.Fatal(err)
+	}
+	if sum(both.Global, "") != 3 || sum(both.ByApp, "com.example.a") != 1 || sum(both.ByApp, "com.example.b") != 2 || sum(both.ByApp, "") != 3 {
+		t.Errorf("%+v", both)
 	}
 }

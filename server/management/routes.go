@@ -141,6 +141,7 @@ func New(c Config) *API {
 		{"GET", "/statistics/app/{app_id}", read, inPath, nowhere, appStatistics, false},
 		{"GET", "/statistics/app/{app_id}/bundle_usage", read, inPath, nowhere, bundleUsage, false},
 		{"GET", "/statistics/app/{app_id}/native_usage", read, inPath, nowhere, nativeUsage, false},
+		{"GET", "/statistics/org/{org_id}", read, filtered, nowhere, orgStatistics, false},
 		{"GET", "/statistics/user", read, filtered, nowhere, userStatistics, false},
 
 		{"GET", "/capstan/v1/about", "", nowhere, nowhere, about, false},
@@ -172,8 +173,8 @@ func New(c Config) *API {
 	}
 	for _, route := range a.routes {
 		a.mux.HandleFunc(route.Method+" "+route.Pattern, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, route) })
-		if !strings.HasSuffix(route.Pattern, "...}") && !strings.Contains(route.Pattern, "{") {
-			// Capgo's clients are not careful about a slash at the end.
+		if !strings.HasSuffix(route.Pattern, "...}") {
+			// Capgo's clients are not careful about a slash at the end, and its own examples have one.
 			a.mux.HandleFunc(route.Method+" "+route.Pattern+"/{$}", func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, route) })
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"capstan/core/capgo"
+	"capstan/core/failure"
 	"capstan/server/store"
 )
 
@@ -39,7 +40,7 @@ func appStatistics(c *call) error {
 		return err
 	}
 	if err := c.mustExist(); err != nil {
-		return err
+		return appNotFound(err)
 	}
 	days, err := c.days([]string{c.app}, from, to)
 	if err != nil {
@@ -48,29 +49,92 @@ func appStatistics(c *call) error {
 	return c.ok(days)
 }
 
+// appNotFound gives an unknown app the code that it has in statistics only.
+func appNotFound(err error) error {
+	if failure.CodeOf(err) == "cannot_find_app" {
+		return failure.New(failure.NotFound, "app_not_found", "", "there is no such app", "see the app id")
+	}
+	return err
+}
+
 func userStatistics(c *call) error {
 	from, to, err := c.span()
 	if err != nil {
 		return err
 	}
-	var apps []string
-	for offset := 0; ; offset += 1000 {
-		list, err := c.api.Store.Apps(c.ctx, c.token.Apps, offset, 1000)
-		if err != nil {
-			return err
-		}
-		for _, a := range list {
-			apps = append(apps, a.AppID)
-		}
-		if len(list) < 1000 {
-			break
-		}
+	apps, err := c.visibleApps("")
+	if err != nil {
+		return err
 	}
 	days, err := c.days(apps, from, to)
 	if err != nil {
 		return err
 	}
 	return c.ok(days)
+}
+
+// visibleApps are the apps of an organisation, or of all where it is "", that
+// the token may see.
+func (c *call) visibleApps(organisation string) (apps []string, err error) {
+	for offset := 0; ; offset += 1000 {
+		list, err := c.api.Store.Apps(c.ctx, c.token.Apps, offset, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			if organisation == "" || organisationOf(a) == organisation {
+				apps = append(apps, a.AppID)
+			}
+		}
+		if len(list) < 1000 {
+			return apps, nil
+		}
+	}
+}
+
+// appBreakdown is a day of one app of an organisation.
+type appBreakdown struct {
+	AppID string `json:"app_id"`
+	appDay
+}
+
+// orgStatistics adds up the apps of an organisation; with breakdown it also
+// gives them one by one. An organisation without an app that the token may see
+// is not told from one that does not exist.
+func orgStatistics(c *call) error {
+	from, to, err := c.span()
+	if err != nil {
+		return err
+	}
+	breakdown := c.in.optBool("breakdown")
+	if err := c.checked(); err != nil {
+		return err
+	}
+	apps, err := c.visibleApps(c.r.PathValue("org_id"))
+	if err != nil {
+		return err
+	}
+	if len(apps) == 0 {
+		return failure.New(failure.NotAuthorised, "no_access_to_organization", "", "the token sees no app of this organisation", "see owner_org in the list of apps")
+	}
+	total, err := c.days(apps, from, to)
+	if err != nil {
+		return err
+	}
+	if breakdown == nil || !*breakdown {
+		return c.ok(total)
+	}
+	each := []appBreakdown{}
+	for _, app := range apps {
+		days, err := c.days([]string{app}, from, to)
+		if err != nil {
+			return err
+		}
+		for _, day := range days {
+			each = append(each, appBreakdown{app, day})
+		}
+	}
+	return c.ok(map[string]any{"global": total, "byApp": each})
 }
 
 // days adds up the days of some apps; values accumulate, as in Capgo's API,
@@ -137,7 +201,7 @@ func (c *call) usage(by store.UsageKind) error {
 		return err
 	}
 	if err := c.mustExist(); err != nil {
-		return err
+		return appNotFound(err)
 	}
 	rows, err := c.api.Store.Usage(c.ctx, c.app, by, from, to)
 	if err != nil {

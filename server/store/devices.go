@@ -13,7 +13,8 @@ import (
 )
 
 const deviceColumns = `d.app_id, d.device_id, d.custom_id, d.platform, d.version_name, d.version_build, d.version_os, d.plugin_version,
-	d.is_prod, d.is_emulator, d.install_source, d.default_channel, d.key_id, COALESCE(c.name, ''), d.polled_at`
+	d.is_prod, d.is_emulator, d.install_source, d.default_channel, d.key_id, COALESCE(c.name, ''), d.polled_at,
+	COALESCE((SELECT b.id FROM bundles b WHERE b.app_id = d.app_id AND b.name = d.version_name), 0)`
 
 const deviceTables = `devices d LEFT JOIN overrides o ON o.app_id = d.app_id AND o.device_id = d.device_id LEFT JOIN channels c ON c.id = o.channel_id`
 
@@ -21,7 +22,7 @@ func scanDevice(row scanner) (capgo.Device, error) {
 	var d capgo.Device
 	var polled int64
 	err := row.Scan(&d.AppID, &d.DeviceID, &d.CustomID, &d.Platform, &d.VersionName, &d.VersionBuild, &d.VersionOS, &d.PluginVersion,
-		&d.IsProd, &d.IsEmulator, &d.InstallSource, &d.DefaultChannel, &d.KeyID, &d.Channel, &polled)
+		&d.IsProd, &d.IsEmulator, &d.InstallSource, &d.DefaultChannel, &d.KeyID, &d.Channel, &polled, &d.Version)
 	d.UpdatedAt = fromMS(polled)
 	return d, err
 }
