@@ -143,7 +143,7 @@ func (r *run) createApp(ctx context.Context) (capgo.App, error) {
 	if err := r.creates(true); err != nil {
 		return capgo.App{}, err
 	}
-	err := r.Registry.CreateApp(ctx, plan.AppID, plan.AppName)
+	err := r.Registry.CreateApp(remote.WithIdempotencyKey(ctx, r.state.ID+"/app"), plan.AppID, plan.AppName)
 	if isClass(err, failure.Conflict) { // somebody else's
 		if err := r.creates(false); err != nil {
 			return capgo.App{}, err
@@ -186,7 +186,7 @@ func (r *run) checkKey(ctx context.Context, about capgo.About, app capgo.App, ou
 		return r.checkV1(app)
 	}
 	if app.PublicKey == "" && plan.KeyID != "" && plan.CreateApp && has(about, capgo.CapPublicKey) {
-		if err := r.Registry.SetPublicKey(ctx, plan.AppID, plan.PublicKey); err != nil {
+		if err := r.Registry.SetPublicKey(remote.WithIdempotencyKey(ctx, r.state.ID+"/key"), plan.AppID, plan.PublicKey); err != nil {
 			return err
 		}
 		// Something between here and the server may have answered in its place.
