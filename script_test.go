@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -45,6 +46,7 @@ func TestScripts(t *testing.T) {
 
 func setUpScript(t *testing.T, env *testscript.Env) error {
 	server := servertest.Start(t)
+	env.Values[scriptServer{}] = server
 	uploads := filepath.Join(env.WorkDir, "uploads")
 	if err := os.Mkdir(uploads, 0o755); err != nil {
 		return err
@@ -131,6 +133,7 @@ func field(ts *testscript.TestScript, object any, path string) string {
 
 // deviceCommand asks the server as a device does: device KEYID VERSION [APPID
 // [PLUGIN]]. The answer is the new stdout; the device is the same at every call.
+// What it said is on record afterwards: the server writes polls down in groups.
 func deviceCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 || len(args) > 4 || neg {
 		ts.Fatalf("usage: device KEYID VERSION [APPID [PLUGIN]]")
@@ -147,7 +150,11 @@ func deviceCommand(ts *testscript.TestScript, neg bool, args []string) {
 	defer answer.Body.Close()
 	_, err = io.Copy(ts.Stdout(), answer.Body)
 	ts.Check(err)
+	ts.Check(ts.Value(scriptServer{}).(*servertest.Server).Store().Flush(context.Background()))
 }
+
+// scriptServer is the key of a script's server among its values.
+type scriptServer struct{}
 
 // oldKeyCommand leaves a pair of the first scheme in a folder, as the Capgo CLI
 // of that time did: oldkey DIR.

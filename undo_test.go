@@ -73,40 +73,19 @@ func TestUndo(t *testing.T) {
 				if asJSON {
 					args = append(args, "--json")
 				}
-				var out, said bytes.Buffer
-				process := p.command(t, &said, args...)
-				process.Stdout = &out
-				if err := process.Start(); err != nil {
-					t.Fatal(err)
-				}
-				ended := make(chan error, 1)
-				go func() { ended <- process.Wait() }()
-				select {
-				case <-h.reached:
-				case err := <-ended:
-					t.Fatalf("it ended before it was stopped: %v\n%s%s", err, out.String(), said.String())
-				}
-				_ = process.Process.Signal(syscall.SIGINT)
-				<-ended
-				if status := process.ProcessState.ExitCode(); status != 130 {
-					t.Errorf("exit status %d\n%s", status, said.String())
-				}
+				out, said := p.interrupted(t, h, args...)
 				if during := p.world(t, server.DataDir); len(stop.leaves) > 1 && during == before {
 					t.Fatal("nothing was left behind: there is nothing to test")
 				}
 
-				codes, script := printedUndo(t, asJSON, out.String(), said.String())
+				codes, script := printedUndo(t, asJSON, out, said)
 				if asJSON && strings.Join(codes, " ") != strings.Join(stop.leaves, " ") {
 					t.Errorf("left behind are %v, want %v", codes, stop.leaves)
 				}
 				if n := strings.Count(script, "\n"); n != len(stop.leaves) {
-					t.Errorf("%d commands, want %d:\n%s\n%s", n, len(stop.leaves), script, said.String())
+					t.Errorf("%d commands, want %d:\n%s\n%s", n, len(stop.leaves), script, said)
 				}
-				shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
-				shell.Dir, shell.Env = p.dir, append(p.command(t, &said).Env, "PATH="+os.Getenv("PATH"))
-				if text, err := shell.CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s\n%s", err, script, text)
-				}
+				p.shell(t, script)
 				if after := p.world(t, server.DataDir); after != before {
 					t.Errorf("afterwards there is\n%s\nbefore there was\n%s\nthe commands were\n%s", after, before, script)
 				}
@@ -150,30 +129,12 @@ func TestUndoNewApp(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.rename(t)
-			var out, said bytes.Buffer
-			process := p.command(t, &said, "release", "--channel", "production", "--create-app", "--json")
-			process.Stdout = &out
-			if err := process.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- process.Wait() }()
-			select {
-			case <-h.reached:
-			case err := <-ended:
-				t.Fatalf("it ended before it was stopped: %v\n%s%s", err, out.String(), said.String())
-			}
-			_ = process.Process.Signal(syscall.SIGINT)
-			<-ended
-			codes, script := printedUndo(t, true, out.String(), said.String())
+			out, said := p.interrupted(t, h, "release", "--channel", "production", "--create-app", "--json")
+			codes, script := printedUndo(t, true, out, said)
 			if strings.Join(codes, " ") != strings.Join(stop.leaves, " ") {
-				t.Errorf("left behind are %v, want %v\n%s", codes, stop.leaves, said.String())
+				t.Errorf("left behind are %v, want %v\n%s", codes, stop.leaves, said)
 			}
-			shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
-			shell.Dir, shell.Env = p.dir, append(p.command(t, &said).Env, "PATH="+os.Getenv("PATH"))
-			if text, err := shell.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s\n%s", err, script, text)
-			}
+			p.shell(t, script)
 			if apps := p.runs(t, "app", "list", "--json"); strings.Contains(apps, p.app) {
 				t.Errorf("afterwards there is %s", apps)
 			}
@@ -187,6 +148,40 @@ func TestUndoNewApp(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// interrupted runs a command until h has it, presses Ctrl+C, and gives what it printed.
+func (p person) interrupted(t *testing.T, h *hold, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, said bytes.Buffer
+	process := p.command(t, &said, args...)
+	process.Stdout = &out
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- process.Wait() }()
+	select {
+	case <-h.reached:
+	case err := <-ended:
+		t.Fatalf("it ended before it was stopped: %v\n%s%s", err, out.String(), said.String())
+	}
+	_ = process.Process.Signal(syscall.SIGINT)
+	<-ended
+	if status := process.ProcessState.ExitCode(); status != 130 {
+		t.Errorf("exit status %d\n%s", status, said.String())
+	}
+	return out.String(), said.String()
+}
+
+// shell runs commands in the project's folder, as somebody who pastes them.
+func (p person) shell(t *testing.T, script string) {
+	t.Helper()
+	shell := exec.CommandContext(t.Context(), "sh", "-ec", script)
+	shell.Dir, shell.Env = p.dir, append(p.command(t, &bytes.Buffer{}).Env, "PATH="+os.Getenv("PATH"))
+	if text, err := shell.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, text)
 	}
 }
 

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -310,7 +308,7 @@ func TestACMERenewalFails(t *testing.T) {
 	t.Parallel()
 	listen := freeAddress(t)
 	a := startAuthority(t, port(listen), 1, 30*time.Second)
-	log := &lockedBuffer{}
+	log := &lockedBuilder{}
 	s := servertest.Start(t, func(c *server.Config) {
 		c.Listen, c.Metrics, c.Log = listen, "127.0.0.1:0", slog.New(slog.NewJSONHandler(io.MultiWriter(log, t.Output()), nil))
 		c.ACME = server.ACME{Domains: []string{acmeDomain}, Directory: a.directory, Roots: a.ownRoots, Email: "ops@example.test"}
@@ -347,24 +345,6 @@ func TestACMERenewalFails(t *testing.T) {
 	if got := scrape(t, s)["capstan_certificate_failures_total"]; got < 1 {
 		t.Errorf("%v failures are counted", got)
 	}
-}
-
-// lockedBuffer takes a log while a test reads it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func TestACMERefusals(t *testing.T) {

@@ -241,6 +241,7 @@ func TestLogsHoldNoPersonalData(t *testing.T) {
 	}
 }
 
+// lockedBuilder takes a log while a test reads it.
 type lockedBuilder struct {
 	mu sync.Mutex
 	b  strings.Builder

@@ -280,7 +280,13 @@ func TestS3CredentialsExpire(t *testing.T) {
 	if sent := g.takePuts(); len(sent) > parts-int(acknowledged/(8<<20)) {
 		t.Errorf("%d parts were sent again though %d bytes were acknowledged", len(sent), acknowledged)
 	}
-	r, err := s.Get(t.Context(), sum+".zip", 0, -1)
+	holds(t, s, sum+".zip", content)
+}
+
+// holds compares an object with what was put.
+func holds(t *testing.T, s storage.Storage, name string, content []byte) {
+	t.Helper()
+	r, err := s.Get(t.Context(), name, 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,24 +433,13 @@ func TestS3SummedOnce(t *testing.T) {
 	g := newGateway(t)
 	content := storagetest.Bytes(20<<20+777, 15)
 	sum := storagetest.Sum(content)
-	read := func(t *testing.T, s storage.Storage) {
-		t.Helper()
-		r, err := s.Get(t.Context(), sum+".zip", 0, -1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
-			t.Errorf("the object is not what was put: %d bytes, %v", len(got), err)
-		}
-	}
 	put := func(t *testing.T, s storage.Storage) int64 {
 		t.Helper()
 		src := &readCount{ReaderAt: bytes.NewReader(content)}
 		if object, err := s.Put(t.Context(), sum+".zip", summed{src, sumsOf(content)}, int64(len(content)), sum, nil); err != nil || object.Existed {
 			t.Fatalf("%+v, %v", object, err)
 		}
-		read(t, s)
+		holds(t, s, sum+".zip", content)
 		return src.read.Load()
 	}
 	t.Run("once", func(t *testing.T) {
