@@ -324,11 +324,17 @@ func Stored(dir, name string, mine bool) (Profile, error) {
 
 // Save writes a profile into the project's capstan.toml, or with mine set into
 // the user's own file as an override for this project. Other profiles stay;
-// comments do not survive, because the file is written anew.
+// comments do not survive, because the file is written anew. A program in
+// capstan.toml is refused now, and not when the next release reads it.
 func Save(dir string, p Profile, mine bool) (path string, err error) {
 	const op = "save the profile"
 	if err := check("the new profile", p.Name, p); err != nil {
 		return "", err
+	}
+	if !mine {
+		if err := noPrograms(op, p); err != nil {
+			return "", err
+		}
 	}
 	root, err := Root(dir)
 	if err != nil {

@@ -290,6 +290,15 @@ func TestProgramsOfProjects(t *testing.T) {
 	if _, err := profile.Resolve(t.Context(), place(t, put+program, ""), "", profile.Flags{Secrets: secrets{}}); failure.CodeOf(err) != "exec_in_project" {
 		t.Errorf("upload_url in capstan.toml gives %v", err)
 	}
+	for _, p := range []profile.Profile{{Name: "a", Storage: "exec:x.toml"}, {Name: "a", Storage: "https+put://h.example", UploadURL: []string{"upload-url", "{name}"}}} {
+		dir := place(t, put, "")
+		if _, err := profile.Save(dir, p, false); failure.CodeOf(err) != "exec_in_project" {
+			t.Errorf("saving %+v gives %v", p, err)
+		}
+		if text, err := os.ReadFile(filepath.Join(dir, profile.FileName)); err != nil || string(text) != put {
+			t.Errorf("capstan.toml holds %q now, %v", text, err)
+		}
+	}
 	if r := resolve(t, place(t, put, "[profiles.a]\n"+program), "a", profile.Flags{}); len(r.Credentials.UploadURL) != 2 || r.Sources["upload_url"] != profile.FromUser {
 		t.Errorf("upload_url in the user's own file gives %+v", r.Credentials.UploadURL)
 	}

@@ -128,21 +128,18 @@ func (r *Resolved) finish(ctx context.Context, flags Flags) error {
 	if err := check("the resolved profile", r.Name, r.Profile); err != nil {
 		return err
 	}
-	// A file that comes with a project must not be able to run programs here.
-	// The scheme of a URL has no case, and white space before it does not count.
-	if strings.HasPrefix(strings.ToLower(strings.TrimSpace(r.Storage)), "exec:") && r.Sources["storage"] == FromProject {
-		return failure.Newf(failure.Usage, "exec_in_project", "read the profiles", "put it into your own profiles.toml, or pass it with --storage",
-			"%s names a program to run as storage", FileName)
+	var fromProject Profile
+	if r.Sources["storage"] == FromProject {
+		fromProject.Storage = r.Storage
 	}
-	if len(r.UploadURL) > 0 {
-		scheme, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(r.Storage)), ":")
-		switch {
-		case r.Sources["upload_url"] == FromProject:
-			return failure.Newf(failure.Usage, "exec_in_project", "read the profiles", "put upload_url into your own profiles.toml: capstan profile set --mine",
-				"%s names a program to run for upload URLs", FileName)
-		case scheme != "https+put" && scheme != "http+put":
-			return failure.New(failure.Usage, "upload_url_malformed", "read the profiles", "upload_url is for a storage that takes a PUT", "write the storage as https+put:// with the address where objects are read")
-		}
+	if r.Sources["upload_url"] == FromProject {
+		fromProject.UploadURL = r.UploadURL
+	}
+	if err := noPrograms("read the profiles", fromProject); err != nil {
+		return err
+	}
+	if scheme := schemeOf(r.Storage); len(r.UploadURL) > 0 && scheme != "https+put" && scheme != "http+put" {
+		return failure.New(failure.Usage, "upload_url_malformed", "read the profiles", "upload_url is for a storage that takes a PUT", "write the storage as https+put:// with the address where objects are read")
 	}
 	secrets := flags.Secrets
 	if secrets == nil {
@@ -444,4 +441,25 @@ func localAPI(root string) string {
 		return ""
 	}
 	return config.Plugins.CapacitorUpdater.LocalAPI
+}
+
+// noPrograms refuses what capstan.toml must not hold: a file that comes with a
+// project must not be able to run programs here. Code exec_in_project.
+func noPrograms(op string, p Profile) error {
+	switch {
+	case schemeOf(p.Storage) == "exec":
+		return failure.Newf(failure.Usage, "exec_in_project", op, "put it into your own profiles.toml, or pass it with --storage",
+			"%s names a program to run as storage", FileName)
+	case len(p.UploadURL) > 0:
+		return failure.Newf(failure.Usage, "exec_in_project", op, "put upload_url into your own profiles.toml: capstan profile set --mine",
+			"%s names a program to run for upload URLs", FileName)
+	}
+	return nil
+}
+
+// schemeOf is the scheme of a storage, which has no case; white space before it
+// does not count.
+func schemeOf(storage string) string {
+	scheme, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(storage)), ":")
+	return scheme
 }
