@@ -92,6 +92,7 @@ func (c *Command) serve(ctx context.Context, config server.Config, logFormat str
 	config.Version = Version()
 	floor := fillBeforeCollecting()
 	defer runtime.KeepAlive(floor)
+	go followLoad(ctx)
 
 	s, err := server.New(config)
 	if err != nil {
