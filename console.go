@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"capstan/cli"
@@ -22,9 +21,6 @@ import (
 // openConsole opens the console on the demo's sandbox or on the project around
 // the working folder, and again when another profile is chosen in it.
 func openConsole(ctx context.Context, start cli.ConsoleStart) error {
-	// The garbage of the start is not worth a collection before the first frame.
-	percent := debug.SetGCPercent(-1)
-	time.AfterFunc(time.Second, func() { debug.SetGCPercent(percent) })
 	for {
 		next := ""
 		if err := consoleOnce(ctx, start, func(name string) { next = name }); err != nil || next == "" {

@@ -34,12 +34,16 @@ func run() (status int) {
 			status = int(failure.Crash)
 		}
 	}()
+	collect := collectLater(commandSpan)
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	command := &cli.Command{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Terminal:    term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
-		OpenConsole: openConsole,
+		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
+		OpenConsole: func(ctx context.Context, start cli.ConsoleStart) error {
+			collect.Reset(consoleSpan)
+			return openConsole(ctx, start)
+		},
 	}
 	status = cli.Execute(ctx, command, os.Args[1:])
 	var sig *signalled
