@@ -148,9 +148,7 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 	if f.encrypt && keyPlace(f.key.data, f.key.file, privateKeyFile, p) != "" {
 		go signer() // nobody is asked for it, so it is read while the folder is looked at
 	}
-	if err := c.preflight(ctx, &f); err != nil {
-		return err
-	}
+	f.options.Found = func(finding bundle.Finding) error { return c.preflight(finding, &f) }
 	if !c.Quiet && !c.JSON && c.Terminal {
 		f.options.Progress = c.percent("packing")
 	}
@@ -202,24 +200,18 @@ func packageVersion(list string) (string, error) {
 	return p.Version, nil
 }
 
-// preflight shows what is wrong with the folder and stops at what blocks,
-// unless the operator gave a reason.
-func (c *Command) preflight(ctx context.Context, f *zipFlags) error {
-	report, err := bundle.Preflight(ctx, f.path, f.options)
-	if err != nil {
-		return err
-	}
-	for _, finding := range report.Findings {
-		skipped := f.noCodeCheck && (finding.Code == "no_index_html" || finding.Code == "no_notify_app_ready")
-		switch {
-		case finding.Level == bundle.LevelOK && finding.Code == "left_out", finding.Level == bundle.LevelWarn:
-			c.Notef("%s: %s", finding.Level, oneLine(finding.Text))
-		case finding.Level == bundle.LevelBlock && !skipped:
-			if f.reason == "" {
-				return bundle.Report{Findings: []bundle.Finding{finding}}.Err()
-			}
-			c.Notef("overridden: %s (%s)", oneLine(finding.Text), oneLine(f.reason))
+// preflight shows what is wrong with the folder, one finding after the other,
+// and stops at what blocks, unless the operator gave a reason.
+func (c *Command) preflight(finding bundle.Finding, f *zipFlags) error {
+	skipped := f.noCodeCheck && (finding.Code == "no_index_html" || finding.Code == "no_notify_app_ready")
+	switch {
+	case finding.Level == bundle.LevelOK && finding.Code == "left_out", finding.Level == bundle.LevelWarn:
+		c.Notef("%s: %s", finding.Level, oneLine(finding.Text))
+	case finding.Level == bundle.LevelBlock && !skipped:
+		if f.reason == "" {
+			return bundle.Report{Findings: []bundle.Finding{finding}}.Err()
 		}
+		c.Notef("overridden: %s (%s)", oneLine(finding.Text), oneLine(f.reason))
 	}
 	return nil
 }

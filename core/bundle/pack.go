@@ -113,6 +113,7 @@ const (
 // job is one block on its way through a worker.
 type job struct {
 	file   *file
+	number int // of the file
 	plan   plan
 	at     int64 // offset of the block
 	n      int   // its length
@@ -123,6 +124,7 @@ type job struct {
 	crc    uint32
 	method uint16
 	packed []byte // from the buffer pool
+	found  contentFound
 }
 
 // pack writes the archive of t to w.
@@ -134,6 +136,17 @@ func (t *tree) pack(ctx context.Context, w io.Writer, o Options) error {
 	if len(t.files) == 0 {
 		return failure.Newf(failure.Failed, "folder_empty", "pack bundle", "build the app first", "there is nothing to pack in %s", t.dir)
 	}
+	var look *preflight
+	if o.Found != nil {
+		look = newPreflight(t)
+		look.layout()
+		look.names()
+		look.size()
+		look.omitted()
+		if err := look.tell(o.Found); err != nil {
+			return err
+		}
+	}
 	// A failure anywhere cancels the others; the cause is the first one.
 	group, ctx := errgroup.WithContext(ctx)
 	p := &packer{
@@ -144,12 +157,19 @@ func (t *tree) pack(ctx context.Context, w io.Writer, o Options) error {
 		ordered: make(chan *job, aheadJobs),
 		buffers: newBuffers(),
 	}
+	if look != nil {
+		p.found = make([]contentFound, len(t.files))
+	}
 	group.Go(func() error { return p.dispatch(ctx) })
 	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
 		group.Go(func() error { return p.work(ctx) })
 	}
 	group.Go(func() error { return p.collect(ctx, w, o.Progress) })
-	return group.Wait()
+	if err := group.Wait(); err != nil || look == nil {
+		return err
+	}
+	look.contents(p.found)
+	return look.tell(o.Found)
 }
 
 type packer struct {
@@ -159,6 +179,8 @@ type packer struct {
 	todo    chan *job
 	ordered chan *job
 	buffers *buffers
+	// found is for each file what was seen in it, nil when nobody asks.
+	found []contentFound
 }
 
 // dispatch cuts the files into jobs. Room is taken in the order in which it is
@@ -170,7 +192,7 @@ func (p *packer) dispatch(ctx context.Context) error {
 	for i := range p.tree.files {
 		f := &p.tree.files[i]
 		if f.size() <= blockBytes {
-			if err := p.send(ctx, &job{file: f, plan: planWhole, n: int(f.size()), last: true}); err != nil {
+			if err := p.send(ctx, &job{file: f, number: i, plan: planWhole, n: int(f.size()), last: true}); err != nil {
 				return err
 			}
 			continue
@@ -190,7 +212,7 @@ func (p *packer) dispatch(ctx context.Context) error {
 		}
 		for at := int64(0); at < f.size(); at += blockBytes {
 			n := int(min(blockBytes, f.size()-at))
-			if err := p.send(ctx, &job{file: f, plan: what, at: at, n: n, last: at+int64(n) == f.size()}); err != nil {
+			if err := p.send(ctx, &job{file: f, number: i, plan: what, at: at, n: n, last: at+int64(n) == f.size()}); err != nil {
 				return err
 			}
 		}
@@ -222,6 +244,12 @@ func (p *packer) work(ctx context.Context) error {
 	if w.deflate, err = flate.NewWriter(io.Discard, p.level); err != nil {
 		return err
 	}
+	w.tiny = w.deflate
+	if p.level == DefaultLevel {
+		if w.tiny, err = flate.NewWriter(io.Discard, tinyLevel); err != nil {
+			return err
+		}
+	}
 	for j := range p.todo {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -239,6 +267,7 @@ type worker struct {
 	*packer
 	in      []byte
 	deflate *flate.Writer
+	tiny    *flate.Writer // for files below tinyFile
 	sampler *sampler
 	// entropy codes bytes by how frequent they are, and looks for no repetition;
 	// nil until it is needed.
@@ -255,13 +284,20 @@ func (w *worker) close() {
 }
 
 func (w *worker) do(j *job) error {
+	look := w.found != nil && j.at < scanBytes && isText(j.file.name)
 	window := int(min(windowBytes, j.at))
-	if j.plan == planSum {
+	switch {
+	case j.plan == planSum && look:
+		window = int(min(overlap, j.at))
+	case j.plan == planSum:
 		window = 0
 	}
 	in := w.in[:window+j.n]
 	if err := w.read(j, in, j.at-int64(window)); err != nil {
 		return err
+	}
+	if look {
+		j.found.look(in[max(0, window-overlap):])
 	}
 	block := in[window:]
 	j.crc = crc32.ChecksumIEEE(block)
@@ -273,13 +309,17 @@ func (w *worker) do(j *job) error {
 		j.method, j.packed = methodStored, append(out.b, block...)
 		return nil
 	}
-	w.deflate.ResetDict(&out, in[:window])
-	if _, err := w.deflate.Write(block); err != nil {
+	deflate := w.deflate
+	if j.plan == planWhole && j.n < tinyFile {
+		deflate = w.tiny
+	}
+	deflate.ResetDict(&out, in[:window])
+	if _, err := deflate.Write(block); err != nil {
 		return err
 	}
-	end := w.deflate.Close
+	end := deflate.Close
 	if !j.last {
-		end = w.deflate.Flush
+		end = deflate.Flush
 	}
 	if err := end(); err != nil {
 		return err
@@ -407,6 +447,10 @@ func (p *packer) collect(ctx context.Context, w io.Writer, progress func(done, t
 				large.close()
 				large = nil
 			}
+		}
+		if p.found != nil {
+			f := &p.found[j.number]
+			f.ready, f.key = f.ready || j.found.ready, f.key || j.found.key
 		}
 		p.recycle(j)
 	}

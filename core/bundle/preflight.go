@@ -85,13 +85,14 @@ func Preflight(ctx context.Context, dir string, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	p := &preflight{tree: t, report: Report{Files: len(t.files), Bytes: t.bytes, Left: t.left}}
-	slices.SortFunc(p.report.Left, func(a, b Omitted) int { return strings.Compare(a.Name, b.Name) })
+	p := newPreflight(t)
 	p.layout()
 	p.names()
-	if err := p.contents(ctx); err != nil {
+	found, err := p.scanAll(ctx)
+	if err != nil {
 		return Report{}, err
 	}
+	p.contents(found)
 	p.size()
 	p.omitted()
 	return p.report, nil
@@ -100,6 +101,23 @@ func Preflight(ctx context.Context, dir string, o Options) (Report, error) {
 type preflight struct {
 	tree   *tree
 	report Report
+}
+
+func newPreflight(t *tree) *preflight {
+	p := &preflight{tree: t, report: Report{Files: len(t.files), Bytes: t.bytes, Left: t.left}}
+	slices.SortFunc(p.report.Left, func(a, b Omitted) int { return strings.Compare(a.Name, b.Name) })
+	return p
+}
+
+// tell gives the findings to found, which may end the packing with an error.
+func (p *preflight) tell(found func(Finding) error) error {
+	for _, f := range p.report.Findings {
+		if err := found(f); err != nil {
+			return err
+		}
+	}
+	p.report.Findings = nil
+	return nil
 }
 
 func (p *preflight) add(level, code, file, hint, format string, args ...any) {
@@ -191,9 +209,8 @@ func windowsRefuses(name string) bool {
 	return false
 }
 
-// contents reads the text files, once and on all cores, for the call that keeps
-// a bundle installed and for private keys.
-func (p *preflight) contents(ctx context.Context) error {
+// scanAll reads the text files, once and on all cores.
+func (p *preflight) scanAll(ctx context.Context) ([]contentFound, error) {
 	found := make([]contentFound, len(p.tree.files))
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
@@ -216,9 +233,12 @@ func (p *preflight) contents(ctx context.Context) error {
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	return found, group.Wait()
+}
+
+// contents judges what was found in each file: the call that keeps a bundle
+// installed, and private keys.
+func (p *preflight) contents(found []contentFound) {
 	ready, inline := "", ""
 	for i, f := range p.tree.files {
 		if found[i].ready {
@@ -242,7 +262,6 @@ func (p *preflight) contents(ctx context.Context) error {
 		p.add(LevelBlock, "no_notify_app_ready", "", "call CapacitorUpdater.notifyAppReady() when the app has started, or devices roll back; --no-code-check skips this",
 			"no .js file calls notifyAppReady")
 	}
-	return nil
 }
 
 func cmpFirst(a, b string) string {
@@ -261,7 +280,13 @@ var textTypes = map[string]bool{
 
 func isText(name string) bool { return textTypes[strings.ToLower(path.Ext(name))] }
 
+// contentFound is what was found in a file, or in a piece of one.
 type contentFound struct{ ready, key bool }
+
+func (c *contentFound) look(piece []byte) {
+	c.ready = c.ready || bytes.Contains(piece, readyCall)
+	c.key = c.key || holdsKey(piece)
+}
 
 var (
 	readyCall = []byte("notifyAppReady")
@@ -283,8 +308,7 @@ func (p *preflight) scan(f *file, buf []byte) (contentFound, error) {
 		n, err := io.ReadFull(h, buf[kept:])
 		total += n
 		piece := buf[:kept+n]
-		found.ready = found.ready || bytes.Contains(piece, readyCall)
-		found.key = found.key || holdsKey(piece)
+		found.look(piece)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			break
 		}

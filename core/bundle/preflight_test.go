@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +49,8 @@ func TestPreflight(t *testing.T) {
 		{"wrapped", map[string][]byte{"dist/index.html": nil, "dist/a.js": []byte("notifyAppReady")}, Options{}, LevelBlock, "no_index_html"},
 		{"no call", lacking("app.js"), Options{}, LevelBlock, "no_notify_app_ready"},
 		{"call in html only", map[string][]byte{"index.html": []byte("notifyAppReady()")}, Options{}, LevelBlock, "no_notify_app_ready"},
+		{"call across blocks", with("app.js", strings.Repeat(" ", blockBytes-7)+"notifyAppReady()"), Options{}, LevelOK, "notify_app_ready"},
+		{"key across blocks of what does not compress", with("x.txt", string(noise(9, blockBytes-20))+key+string(noise(10, 2*blockBytes))), Options{}, LevelBlock, "key_material"},
 		{"call across pieces", with("app.js", strings.Repeat(" ", 128<<10-7)+"notifyAppReady()"), Options{}, LevelOK, "notify_app_ready"},
 		{"env left out", with(".env", "A=1"), Options{}, LevelOK, "left_out"},
 		{"env included", with(".env", "A=1"), all, LevelBlock, "env_file"},
@@ -64,7 +69,8 @@ func TestPreflight(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := Preflight(context.Background(), writeTree(t, test.files), test.o)
+			dir := writeTree(t, test.files)
+			r, err := Preflight(context.Background(), dir, test.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,11 +84,45 @@ func TestPreflight(t *testing.T) {
 			if blocked := r.Err(); (blocked != nil) != (len(r.Blocked()) > 0) || test.level == LevelBlock && failure.CodeOf(blocked) == "" {
 				t.Errorf("Err is %v", blocked)
 			}
+			packedFindings(t, dir, test.o, r.Findings)
 		})
 	}
 	r, err := Preflight(context.Background(), writeTree(t, with("x.js", library)), Options{})
 	if err != nil || r.Err() != nil {
 		t.Errorf("a library that knows the header of a key is blocked: %v, %v", err, r.Err())
+	}
+}
+
+// packedFindings packs the folder and expects the findings of Preflight, and that
+// an error at any of them ends the packing.
+func packedFindings(t *testing.T, dir string, o Options, want []Finding) {
+	t.Helper()
+	sorted := func(list []Finding) []Finding {
+		list = slices.Clone(list)
+		slices.SortFunc(list, func(a, b Finding) int { return strings.Compare(a.Code+a.File+a.Text, b.Code+b.File+b.Text) })
+		return list
+	}
+	var told []Finding
+	o.Found = func(f Finding) error { told = append(told, f); return nil }
+	if _, err := Pack(context.Background(), dir, io.Discard, o); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(sorted(told), sorted(want)) {
+		t.Errorf("packing tells\n%+v, preflight\n%+v", sorted(told), sorted(want))
+	}
+	stop := errors.New("enough")
+	for n := range told {
+		left := n
+		o.Found = func(Finding) error {
+			if left == 0 {
+				return stop
+			}
+			left--
+			return nil
+		}
+		if _, err := Pack(context.Background(), dir, io.Discard, o); err != stop {
+			t.Errorf("packing went on after finding %d: %v", n, err)
+		}
 	}
 }
 

@@ -33,10 +33,22 @@ type Options struct {
 	// Progress, if not nil, is told the bytes of the folder packed so far and
 	// their total. It is called from one goroutine.
 	Progress func(done, total int64)
+	// Found, if not nil, is told what Preflight would find, without reading the
+	// files a second time: what names and sizes tell before the first byte is
+	// written, what is in the files after the last. An error of it ends the
+	// packing and comes back as it is. It is called from one goroutine.
+	Found func(Finding) error
 }
 
-// DefaultLevel gives archives within half a per cent of the size of zlib at its level 6, in a fraction of the time.
-const DefaultLevel = 7
+// DefaultLevel gives archives within half a per cent of the size of zlib at its
+// level 6, in a fraction of the time. It takes files below tinyFile, which have
+// little to find, one level lower: a twentieth of the time of a build of
+// thousands of files, for less than a thousandth of its size.
+const (
+	DefaultLevel = 7
+	tinyFile     = 8 << 10
+	tinyLevel    = DefaultLevel - 1
+)
 
 func (o Options) level() (int, error) {
 	if o.Level == 0 {
