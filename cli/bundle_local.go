@@ -26,6 +26,7 @@ import (
 	"capstan/core/device"
 	"capstan/core/failure"
 	"capstan/core/keys"
+	"capstan/core/profile"
 	"capstan/core/project"
 )
 
@@ -55,7 +56,7 @@ type zipFlags struct {
 	project, path, version, name string
 	packageJSON                  string
 	noCodeCheck, keyV2           bool
-	reason                       string
+	reason, budget               string
 	options                      bundle.Options
 	encrypt                      bool
 	key                          privateFlags
@@ -98,6 +99,7 @@ never touches the disk in the clear.`,
 	fl.BoolVar(&f.keyV2, "key-v2", false, "accepted for the Capgo CLI's sake: the checksum is always SHA-256")
 	fl.StringVar(&f.packageJSON, "package-json", "", "package.json to take the version from")
 	fl.StringVar(&f.reason, "reason", "", "why a finding that blocks is to be overridden")
+	fl.StringVar(&f.budget, "size-budget", "", "how large the files may be before compression, such as 30MB")
 	addPackFlags(cmd, &f.options)
 	fl.BoolVar(&f.encrypt, "encrypt", false, "seal in the same pass")
 	f.key.add(cmd)
@@ -143,6 +145,11 @@ func (c *Command) bundleZip(ctx context.Context, f zipFlags, args []string) erro
 	}
 	if _, err := semver.StrictNewVersion(f.version); err != nil {
 		return failure.Newf(failure.Usage, "version_malformed", "pack bundle", "use three numbers, such as 1.4.0", "%q is not a version", f.version)
+	}
+	if f.budget != "" {
+		if f.options.SizeBudget, err = profile.ParseSize(f.budget); err != nil {
+			return err
+		}
 	}
 	signer := sync.OnceValues(func() (crypto.Signer, error) { return c.signer(ctx, f.key, p, appID) })
 	if f.encrypt && keyPlace(f.key.data, f.key.file, privateKeyFile, p) != "" {

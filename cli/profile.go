@@ -93,7 +93,7 @@ func newProfileShow(c *Command, dir *string) *cobra.Command {
 			}
 			return c.Result(result{r.Profile, r.Root, r.Sources, r.TokenSource}, func(w io.Writer) {
 				rows := [][]string{}
-				for _, field := range [][2]string{{"server", r.Server}, {"storage", r.Storage}, {"public_url", r.PublicURL}, {"channel", r.Channel}, {"key_store", r.KeyStore}} {
+				for _, field := range [][2]string{{"server", r.Server}, {"storage", r.Storage}, {"public_url", r.PublicURL}, {"channel", r.Channel}, {"key_store", r.KeyStore}, {"size_budget", r.SizeBudget}} {
 					rows = append(rows, []string{field[0], orDash(field[1]), r.Sources[field[0]]})
 				}
 				if r.AllowHTTP {
@@ -122,6 +122,8 @@ func setField(p *profile.Profile, field, value string) error {
 		p.Channel = value
 	case "key_store":
 		p.KeyStore = value
+	case "size_budget":
+		p.SizeBudget = value
 	case "allow_http":
 		if !slices.Contains([]string{"true", "false", ""}, value) {
 			return failure.New(failure.Usage, "usage", "", "allow_http is true or false", "")
@@ -140,7 +142,7 @@ func setField(p *profile.Profile, field, value string) error {
 			}
 			return nil
 		}
-		return failure.Newf(failure.Usage, "usage", "", "the fields are server, storage, public_url, channel, key_store, allow_http, upload_url, headers.NAME", "there is no field %s", oneLine(field))
+		return failure.Newf(failure.Usage, "usage", "", "the fields are server, storage, public_url, channel, key_store, size_budget, allow_http, upload_url, headers.NAME", "there is no field %s", oneLine(field))
 	}
 	return nil
 }

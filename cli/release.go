@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"capstan/core/failure"
+	"capstan/core/profile"
 	"capstan/core/release"
 	"capstan/core/workspace"
 )
@@ -26,6 +27,7 @@ func init() {
 type releaseFlags struct {
 	workspace workspaceFlags
 	request   workspace.Request
+	budget    string
 	bump      string
 }
 
@@ -39,6 +41,9 @@ func (f *releaseFlags) add(command *cobra.Command) {
 	flags.StringVar(&f.request.KeyID, "key-id", "", "key to sign with (default: the app's current one)")
 	flags.BoolVar(&f.request.Plain, "no-key", false, "leave the bundle unencrypted and unsigned; only for apps without a key")
 	flags.StringVar(&f.request.MinUpdateVersion, "min-update-version", "", "lowest native version that may take it")
+	flags.BoolVar(&f.request.AutoMinUpdateVersion, "auto-min-update-version", false, "the live bundle's minimum, or this version where native packages differ")
+	flags.BoolVar(&f.request.FailOnIncompatible, "fail-on-incompatible", false, "stop when native packages differ from those of the live bundle")
+	flags.StringVar(&f.budget, "size-budget", "", "how large the files may be before compression, such as 30MB (default: the profile's)")
 	flags.StringVar(&f.request.Link, "link", "", "link shown with the bundle")
 	flags.StringVar(&f.request.Comment, "comment", "", "comment shown with the bundle")
 	flags.StringVar(&f.request.Reason, "reason", "", "release in spite of blocking findings, and keep this reason")
@@ -49,8 +54,14 @@ func (f *releaseFlags) add(command *cobra.Command) {
 	flags.BoolVar(&f.request.CreateApp, "create-app", false, "create the app and put its key on record, when the server has neither")
 }
 
-// chooseVersion follows --bump.
-func (f *releaseFlags) chooseVersion(ctx context.Context, w *workspace.Workspace) error {
+// choose follows --size-budget and --bump.
+func (f *releaseFlags) choose(ctx context.Context, w *workspace.Workspace) error {
+	if f.budget != "" {
+		var err error
+		if f.request.SizeBudget, err = profile.ParseSize(f.budget); err != nil {
+			return err
+		}
+	}
 	if f.bump == "" {
 		return nil
 	}
@@ -103,7 +114,7 @@ While the app changes keys (capstan key rotate), the build is sealed for both ke
 					return err
 				}
 			}
-			if err := flags.chooseVersion(ctx, w); err != nil {
+			if err := flags.choose(ctx, w); err != nil {
 				return err
 			}
 			plan, err := w.Plan(ctx, flags.request)
@@ -166,7 +177,7 @@ decrypted and proven first, and a signed checksum that is not given is made from
 			}
 			// Uploading alone promotes nothing, whatever the profile's channel is.
 			flags.request.NoChannel = flags.request.Channel == ""
-			if err := flags.chooseVersion(ctx, w); err != nil {
+			if err := flags.choose(ctx, w); err != nil {
 				return err
 			}
 			plan, err := w.Plan(ctx, flags.request)

@@ -138,7 +138,7 @@ func (t *tree) pack(ctx context.Context, w io.Writer, o Options) error {
 	}
 	var look *preflight
 	if o.Found != nil {
-		look = newPreflight(t)
+		look = newPreflight(t, o)
 		look.layout()
 		look.names()
 		look.size()

@@ -85,7 +85,7 @@ func Preflight(ctx context.Context, dir string, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	p := newPreflight(t)
+	p := newPreflight(t, o)
 	p.layout()
 	p.names()
 	found, err := p.scanAll(ctx)
@@ -100,11 +100,12 @@ func Preflight(ctx context.Context, dir string, o Options) (Report, error) {
 
 type preflight struct {
 	tree   *tree
+	budget int64
 	report Report
 }
 
-func newPreflight(t *tree) *preflight {
-	p := &preflight{tree: t, report: Report{Files: len(t.files), Bytes: t.bytes, Left: t.left}}
+func newPreflight(t *tree, o Options) *preflight {
+	p := &preflight{tree: t, budget: o.SizeBudget, report: Report{Files: len(t.files), Bytes: t.bytes, Left: t.left}}
 	slices.SortFunc(p.report.Left, func(a, b Omitted) int { return strings.Compare(a.Name, b.Name) })
 	return p
 }
@@ -349,6 +350,9 @@ func isBase64(c byte) bool {
 func (p *preflight) size() {
 	n := p.report.Bytes
 	switch {
+	case p.budget > 0 && n > p.budget:
+		p.add(LevelBlock, "size_budget", "", "leave out what devices do not need, or raise size_budget; iOS gives a download 25 s unless responseTimeout is raised",
+			"the files are %s before compression, the budget is %s", humanize.IBytes(uint64(n)), humanize.IBytes(uint64(p.budget)))
 	case n > iosBytes:
 		p.add(LevelWarn, "size", "", "iOS gives a download 25 s unless responseTimeout is raised; ship a delta update or fewer files",
 			"the files are %s before compression", humanize.IBytes(uint64(n)))

@@ -30,6 +30,9 @@ type Options struct {
 	SourceMaps bool
 	// Level is the deflate level from 1 (fast) to 9 (dense); 0 is DefaultLevel.
 	Level int
+	// SizeBudget, if not 0, is how many bytes the files may have before
+	// compression; Preflight blocks more.
+	SizeBudget int64
 	// Progress, if not nil, is told the bytes of the folder packed so far and
 	// their total. It is called from one goroutine.
 	Progress func(done, total int64)

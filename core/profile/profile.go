@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"sync"
 
 	"github.com/BurntSushi/toml"
+	"github.com/dustin/go-humanize"
 
 	"capstan/core/failure"
 	"capstan/core/remote/storage"
@@ -51,6 +53,8 @@ type Profile struct {
 	KeyStore  string `toml:"key_store,omitempty" json:"key_store"` // keyring, file, environment, command
 	// AllowHTTP permits plain http to hosts other than this machine, for closed networks.
 	AllowHTTP bool `toml:"allow_http,omitempty" json:"allow_http"`
+	// SizeBudget is how large a build may be before compression, e.g. "30 MB".
+	SizeBudget string `toml:"size_budget,omitempty" json:"size_budget,omitempty"`
 	// Headers are templates for storages that take a plain PUT, e.g.
 	// "Authorization" = "Bearer {token}"; the token is never written here.
 	Headers map[string]string `toml:"headers,omitempty" json:"headers,omitempty"`
@@ -139,7 +143,7 @@ func readFile(path string, project bool) (file, error) {
 		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "the fields are server, storage, public_url, channel, key_store, allow_http, headers, upload_url",
+		return file{}, failure.Newf(failure.Usage, "profile_malformed", op, "the fields are server, storage, public_url, channel, key_store, size_budget, allow_http, headers, upload_url",
 			"%s: unknown key %s", path, transport.Clean(unknown[0].String()))
 	}
 	for name, p := range f.Profiles {
@@ -199,6 +203,9 @@ func check(path, name string, p Profile) error {
 		}
 	}
 	if err := storage.CheckUploadURL(p.UploadURL); err != nil {
+		return failure.Wrap(err, failure.Usage, failure.CodeOf(err), path+": profile "+name, failure.HintOf(err))
+	}
+	if _, err := p.SizeBudgetBytes(); err != nil {
 		return failure.Wrap(err, failure.Usage, failure.CodeOf(err), path+": profile "+name, failure.HintOf(err))
 	}
 	switch p.KeyStore {
@@ -269,6 +276,24 @@ func refuseSecrets(path string, meta toml.MetaData, raw string) error {
 	return nil
 }
 
+// SizeBudgetBytes reads SizeBudget: a number with or without a unit, "30 MB" and
+// "30 MiB" alike. 0 means that there is none. Code size_budget_malformed.
+func (p Profile) SizeBudgetBytes() (int64, error) {
+	if p.SizeBudget == "" {
+		return 0, nil
+	}
+	return ParseSize(p.SizeBudget)
+}
+
+// ParseSize reads a size as people write it. Code size_budget_malformed.
+func ParseSize(text string) (int64, error) {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, failure.Newf(failure.Usage, "size_budget_malformed", "", "write it as 30 MB", "%q is no size of a build", transport.Clean(text))
+	}
+	return int64(n), nil
+}
+
 var urlWithPassword = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`[a-z+]+://[^/@\s"':]+:[^/@\s"']+@`)
 })
@@ -286,6 +311,7 @@ func merge(into *Profile, from Profile, source string, sources map[string]string
 	set("public_url", &into.PublicURL, from.PublicURL)
 	set("channel", &into.Channel, from.Channel)
 	set("key_store", &into.KeyStore, from.KeyStore)
+	set("size_budget", &into.SizeBudget, from.SizeBudget)
 	if from.AllowHTTP && !into.AllowHTTP {
 		into.AllowHTTP, sources["allow_http"] = true, source
 	}

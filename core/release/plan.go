@@ -40,12 +40,21 @@ type Plan struct {
 	UpdateURL        string `json:"update_url,omitempty"`
 	AppUpdateURL     string `json:"app_update_url,omitempty"`
 	MinUpdateVersion string `json:"min_update_version,omitempty"`
-	Link             string `json:"link,omitempty"`
-	Comment          string `json:"comment,omitempty"`
+	// AutoMinUpdateVersion takes the minimum of the bundle that the channel has, or
+	// this version where the native packages differ.
+	AutoMinUpdateVersion bool `json:"auto_min_update_version,omitempty"`
+	// FailOnIncompatible makes native packages that differ block the release.
+	FailOnIncompatible bool   `json:"fail_on_incompatible,omitempty"`
+	Link               string `json:"link,omitempty"`
+	Comment            string `json:"comment,omitempty"`
 	// NativePackages is the JSON of the project's, as capgo.NewBundle has them.
 	NativePackages string `json:"native_packages,omitempty"`
 	// Reason overrides preflight findings that block; it is kept with the bundle's comment and the journal.
 	Reason string `json:"reason,omitempty"`
+	// SizeBudget, if not 0, is how many bytes the files may have before compression.
+	SizeBudget int64 `json:"size_budget,omitempty"`
+	// Uncommitted says that the project had changes in git when it was planned.
+	Uncommitted bool `json:"uncommitted,omitempty"`
 	// SourceMaps packs *.map files, which are left out otherwise.
 	SourceMaps bool `json:"source_maps,omitempty"`
 	// NoCodeCheck skips the checks for index.html and notifyAppReady.
@@ -80,6 +89,8 @@ func (p Plan) check() error {
 		return failure.New(failure.Usage, "delta_external", op, "delta files are made from a build folder, and an external object has none", "leave --delta out, or release the folder")
 	case p.DeltaQuality < 0 || p.DeltaQuality > 11:
 		return failure.Newf(failure.Usage, "level_unknown", op, "choose a quality from 1 to 11", "there is no brotli quality %d", p.DeltaQuality)
+	case p.AutoMinUpdateVersion && p.MinUpdateVersion != "":
+		return failure.New(failure.Usage, "usage", op, "--min-update-version and --auto-min-update-version both choose the lowest native version", "give one of them")
 	case p.Dir == "" && p.External == nil:
 		return failure.New(failure.Usage, "folder_missing", op, "no build folder", "name it with --path")
 	case p.KeyID != "" && p.PublicKey == "":

@@ -42,6 +42,10 @@ type PreflightOutcome struct {
 	// TwoKeys says that the bundle is sealed for both keys of an app that changes
 	// keys: the plan has both, and so has the server.
 	TwoKeys bool `json:"two_keys,omitempty"`
+	// LivePlain is the SHA-256 of the plain zip that the channel has, in hex.
+	LivePlain string `json:"live_plain,omitempty"`
+	// MinUpdateVersion is what --auto-min-update-version came to.
+	MinUpdateVersion string `json:"min_update_version,omitempty"`
 }
 
 // preflight checks the build folder and the registry before anything is made.
@@ -69,6 +73,10 @@ func (preflight) Run(ctx context.Context, r *run) (any, string, error) {
 	outcome := &PreflightOutcome{Findings: report.Findings, Files: report.Files, Bytes: report.Bytes}
 	for _, f := range report.Findings {
 		r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: f.Level, Code: f.Code, Text: f.Text, Hint: f.Hint})
+	}
+	if plan.Uncommitted {
+		r.event(Event{Stage: StagePreflight, Kind: EventFinding, Level: bundle.LevelWarn, Code: "git_dirty",
+			Text: "the project has changes that are not committed", Hint: "commit them first, so that this bundle can be built again"})
 	}
 	if plan.NoCodeCheck {
 		report.Findings = slices.DeleteFunc(report.Findings, isCodeCheck)
@@ -134,7 +142,7 @@ func (r *run) checkRegistry(ctx context.Context, outcome *PreflightOutcome) erro
 		return err
 	}
 	outcome.Live, outcome.Revision = liveName(channel), channel.Revision
-	return nil
+	return r.compareLive(ctx, outcome)
 }
 
 // createApp makes the app, with a note ahead for the undo plan.
@@ -269,6 +277,7 @@ func (seal) Run(ctx context.Context, r *run) (any, string, error) {
 		return nil, "", spoolFailure(err)
 	}
 	r.remember(sums.Sums(sealed.ObjectSHA256))
+	r.compareContent(sealed)
 	if err := keepSpool(r, file, r.spool()); err != nil {
 		return nil, "", spoolFailure(err)
 	}
@@ -586,7 +595,7 @@ func (register) Run(ctx context.Context, r *run) (any, string, error) {
 		Checksum: sealed.Checksum(checksumForm(plan)), SessionKey: sealed.SessionKey, KeyID: plan.KeyID,
 		PlainChecksum: sealed.PlainChecksum, ChecksumV2: sealed.ChecksumV2, ChecksumV3: sealed.ChecksumV3,
 		ObjectSHA256: sealed.ObjectSHA256, ObjectSize: sealed.ObjectSize, PlainSize: sealed.PlainSize,
-		MinUpdateVersion: plan.MinUpdateVersion, Link: plan.Link, Comment: plan.comment(), NativePackages: json.RawMessage(plan.NativePackages),
+		MinUpdateVersion: r.minUpdateVersion(), Link: plan.Link, Comment: plan.comment(), NativePackages: json.RawMessage(plan.NativePackages),
 		Seals: r.seals(),
 	}
 	var err error
@@ -800,7 +809,7 @@ func isClass(err error, class failure.Class) bool {
 }
 
 func (p Plan) options(progress func(done, total int64)) bundle.Options {
-	return bundle.Options{SourceMaps: p.SourceMaps, Progress: progress}
+	return bundle.Options{SourceMaps: p.SourceMaps, SizeBudget: p.SizeBudget, Progress: progress}
 }
 
 // spoolFailure explains a full disk; what the packer said stays as it is.

@@ -139,7 +139,11 @@ type Request struct {
 	// CreateApp lets the release create the app and put its key on record.
 	CreateApp                               bool
 	MinUpdateVersion, Link, Comment, Reason string
-	SourceMaps, NoCodeCheck                 bool
+	// AutoMinUpdateVersion and FailOnIncompatible are those of release.Plan.
+	AutoMinUpdateVersion, FailOnIncompatible bool
+	SourceMaps, NoCodeCheck                  bool
+	// SizeBudget in bytes; 0 is the profile's.
+	SizeBudget int64
 	// Delta makes and registers the single files too.
 	Delta        bool
 	DeltaQuality int
@@ -153,7 +157,14 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 	plan := release.Plan{
 		AppID: r.AppID, Version: r.Version, Channel: r.Channel, Dir: r.Dir, MinUpdateVersion: r.MinUpdateVersion,
 		Link: r.Link, Comment: r.Comment, Reason: r.Reason, SourceMaps: r.SourceMaps, NoCodeCheck: r.NoCodeCheck, CreateApp: r.CreateApp,
-		Delta: r.Delta, DeltaQuality: r.DeltaQuality,
+		Delta: r.Delta, DeltaQuality: r.DeltaQuality, SizeBudget: r.SizeBudget,
+		AutoMinUpdateVersion: r.AutoMinUpdateVersion, FailOnIncompatible: r.FailOnIncompatible,
+	}
+	if plan.SizeBudget == 0 {
+		var err error
+		if plan.SizeBudget, err = w.Config.Target.SizeBudgetBytes(); err != nil {
+			return plan, err
+		}
 	}
 	if p := w.Project; p != nil && (plan.AppID == "" || plan.AppID == p.AppID) {
 		plan.AppID, plan.AppName, plan.PluginVersion = p.AppID, p.AppName, p.PluginVersion
@@ -166,6 +177,7 @@ func (w *Workspace) Plan(ctx context.Context, r Request) (release.Plan, error) {
 			return plan, failure.Wrap(err, failure.Failed, "native_packages", "plan the release", "")
 		}
 		plan.NativePackages = string(native)
+		plan.Uncommitted = p.Git.Dirty
 	}
 	plan.Channel = or(plan.Channel, w.Config.Target.Channel)
 	if r.NoChannel {

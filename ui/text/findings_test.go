@@ -28,6 +28,7 @@ var findingSources = map[string]map[string]maker{
 	"../../core/project/check_build.go":  {"add": {1, 3}, "orOK": {1, -1}},
 	"../../core/project/check_config.go": {"add": {0, 2}, "orOK": {1, -1}},
 	"../../core/project/check_keys.go":   {"orOK": {1, -1}},
+	"../../core/release/live.go":         {"finding": {1, 2}},
 	"../../core/release/receipt.go":      {},
 	"../../core/release/second.go":       {},
 	"../../core/release/stages.go":       {},
