@@ -857,6 +857,13 @@ what devices that have the first download.`,
 				return err
 			}
 			d := bundle.Diff(a, b)
+			if d.FullDownload == 0 { // a folder: what it comes to is known once it is packed
+				packed, err := bundle.Pack(cmd.Context(), args[1], io.Discard, o)
+				if err != nil {
+					return err
+				}
+				d.FullDownload = packed.Size
+			}
 			return c.Result(d, func(w io.Writer) { printDifference(w, d) })
 		},
 	}
@@ -880,10 +887,7 @@ func printDifference(w io.Writer, d bundle.Difference) {
 		{"files", fmt.Sprintf("%d added, %d removed, %d changed, %d equal", len(d.Added), len(d.Removed), len(d.Changed), d.Same)},
 		{"new servers", listText(d.NewOrigins)}, {"new native plugins", listText(d.NewNativeCalls)},
 	}
-	if d.FullDownload > 0 {
-		rows = append(rows, [2]string{"download", bytesText(d.FullDownload)})
-	}
-	printRows(w, append(rows, [2]string{"as delta", "about " + bytesText(d.DeltaDownload)}))
+	printRows(w, append(rows, [2]string{"download", bytesText(d.FullDownload)}, [2]string{"as delta", "about " + bytesText(d.DeltaDownload)}))
 }
 
 func listText(items []string) string {
