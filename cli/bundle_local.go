@@ -857,7 +857,7 @@ what devices that have the first download.`,
 				return err
 			}
 			d := bundle.Diff(a, b)
-			if d.FullDownload == 0 { // a folder: what it comes to is known once it is packed
+			if d.FullDownload == 0 && len(b.Files) > 0 { // a folder: what it comes to is known once it is packed
 				packed, err := bundle.Pack(cmd.Context(), args[1], io.Discard, o)
 				if err != nil {
 					return err
