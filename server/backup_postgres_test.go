@@ -59,7 +59,8 @@ func TestBackupOfPostgres(t *testing.T) {
 	for _, version := range []string{"0.9.0", "1.0.0", "1.1.0", "1.2.0"} {
 		post(t, s, "/bundle", fmt.Sprintf(`{"app_id":%q,"version":%q,"external_url":"%s/files/%s","checksum":"00"}`, mine, version, public, name))
 	}
-	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"production","public":true,"version":"1.1.0","disableAutoUpdate":"none","rolloutVersion":"1.2.0","rolloutEnabled":true,"rolloutPercentageBps":5000}`)
+	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"production","public":true,"version":"1.1.0","disableAutoUpdate":"none"}`)
+	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"production","rolloutVersion":"1.2.0","rolloutEnabled":true,"rolloutPercentageBps":5000}`)
 	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"beta","version":"1.2.0","allow_device_self_set":true}`)
 	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"private","version":"1.1.0"}`)
 	post(t, s, "/device", `{"app_id":"`+mine+`","device_id":"00000000-0000-4000-8000-000000000000","channel":"private"}`)

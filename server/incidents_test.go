@@ -378,7 +378,7 @@ func TestCVE2026_56314_DeletedBundles(t *testing.T) {
 	s := startWithApps(t)
 	bundleID(t, s, mine, "1.1.0")
 	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"production","public":true,"version":"1.1.0","disableAutoUpdate":"none"}`)
-	if status, text := call(t, s, "", "DELETE", "/bundle", `{"app_id":"`+mine+`","version":"1.1.0"}`); status != http.StatusConflict || !strings.Contains(text, "cannot_delete_linked_version") {
+	if status, text := call(t, s, "", "DELETE", "/bundle", `{"app_id":"`+mine+`","version":"1.1.0"}`); status != http.StatusBadRequest || !strings.Contains(text, "cannot_delete_linked_version") {
 		t.Errorf("%d %s", status, text)
 	}
 	post(t, s, "/channel", `{"app_id":"`+mine+`","channel":"production","version":null}`)
@@ -403,7 +403,7 @@ func TestCVE2026_56325_NoWildcards(t *testing.T) {
 			t.Errorf("%s finds %s", id, text)
 		}
 	}
-	if status, _ := call(t, s, limited.Secret, "GET", "/app/"+mine, ""); status != http.StatusForbidden {
+	if status, _ := call(t, s, limited.Secret, "GET", "/app/"+mine, ""); status != http.StatusUnauthorized {
 		t.Errorf("a limit with an underscore reaches another app: %d", status)
 	}
 }
@@ -541,7 +541,7 @@ func TestCVE2026_56256_NoWayAround(t *testing.T) {
 			{"PUT", fmt.Sprintf("/bundle?app_id=%s&version_id=%d&channel_id=%d", mine, v2, id), ""},
 			{"POST", "/device", `{"app_id":"` + mine + `","device_id":"00000000-0000-4000-8000-000000000001","channel":"production"}`},
 		} {
-			if status, text := call(t, s, token.Secret, c[0], c[1], c[2]); status != http.StatusForbidden {
+			if status, text := call(t, s, token.Secret, c[0], c[1], c[2]); status != http.StatusBadRequest || !strings.Contains(text, `"capstan_code":"insufficient_scope"`) {
 				t.Errorf("%s with %s %s: %d %s", scope, c[0], c[1], status, text)
 			}
 		}

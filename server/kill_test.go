@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"capstan/internal/fault"
 	"capstan/internal/servertest"
 	"capstan/server"
 	"capstan/server/store"
@@ -24,6 +25,9 @@ import (
 // childEnv makes the test program run a server instead: its value is the data
 // directory, or with "|" after it the database.
 const childEnv = "CAPSTAN_TEST_SERVE"
+
+// dieEnv names the server point of package fault at which a child kills itself.
+const dieEnv = "CAPSTAN_TEST_DIE_AT"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(powerEnv); dir != "" {
@@ -39,6 +43,15 @@ func TestMain(m *testing.M) {
 
 func serveForParent(where string) {
 	dir, database, _ := strings.Cut(where, "|")
+	if point := os.Getenv(dieEnv); point != "" {
+		fault.SetServer(func(at string) {
+			if at == point {
+				self, _ := os.FindProcess(os.Getpid()) // always there
+				_ = self.Kill()
+				select {} // the signal comes
+			}
+		})
+	}
 	s, err := server.New(server.Config{Listen: "127.0.0.1:0", DataDir: dir, Database: database, Metrics: "127.0.0.1:0"})
 	if err != nil {
 		fmt.Println("failed", err)

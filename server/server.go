@@ -201,7 +201,7 @@ func (s *Server) assemble() (err error) {
 			Capabilities: []string{
 				capgo.CapHistory, capgo.CapExplain, capgo.CapEvents, capgo.CapSummary, capgo.CapObjects, capgo.CapCompareAndSet, capgo.CapPublicKey,
 				capgo.CapChecksumForms, capgo.CapPlatformFlags, capgo.CapUnsecuredHTTP, capgo.CapRolloutByHash, capgo.CapDeviceOverride,
-				capgo.CapDelta, capgo.CapPlatforms, capgo.CapSchedule, capgo.CapFleet, capgo.CapTwoKeys, capgo.CapDeviceSearch,
+				capgo.CapDelta, capgo.CapPlatforms, capgo.CapSchedule, capgo.CapFleet, capgo.CapTwoKeys, capgo.CapDeviceSearch, capgo.CapIdempotency,
 			},
 		},
 	})

@@ -34,6 +34,7 @@ const (
 	CapFleet          = "fleet"             // GET /capstan/v1/fleet
 	CapDeviceSearch   = "device_search"     // GET /capstan/v1/devices
 	CapDelta          = "delta"             // NewBundle.Manifest is kept and served
+	CapIdempotency    = "idempotency_keys"  // a change is made once for its Idempotency-Key, and answered again for a day
 	CapTwoKeys        = "two_keys"          // App.SecondPublicKey and NewBundle.Seals are kept, and a device is answered by its key_id
 )
 

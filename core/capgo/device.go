@@ -110,3 +110,7 @@ type APIError struct {
 	Message  string         `json:"message"`
 	MoreInfo map[string]any `json:"moreInfo,omitempty"`
 }
+
+// OwnCode is the member of moreInfo in which capstan's server gives its own code
+// for a refusal that it words as Capgo does.
+const OwnCode = "capstan_code"

@@ -22,6 +22,18 @@ type App struct {
 	// SecondPublicKey is a second one, while an app changes from one key to
 	// another: bundles may be sealed for either, or for both.
 	SecondPublicKey string `json:"second_public_key,omitempty"`
+	AppProfile
+}
+
+// AppProfile is what an app says of itself for Capgo's console and store pages;
+// no answer to a device depends on it.
+type AppProfile struct {
+	IconURL                    string  `json:"icon_url"`
+	IOSStoreURL                *string `json:"ios_store_url"`
+	AndroidStoreURL            *string `json:"android_store_url"`
+	NeedOnboarding             bool    `json:"need_onboarding"`
+	ExistingApp                bool    `json:"existing_app"`
+	BlockProviderInfraRequests bool    `json:"block_provider_infra_requests"`
 }
 
 // Bundle is a row of GET /bundle (Capgo's app_versions), newest first.

@@ -469,7 +469,7 @@ func TestDeltaManifestIsVerified(t *testing.T) {
 		"another's files": {func(m []capgo.NewFile) []capgo.NewFile {
 			m[0].URL, m[0].Object = "", "com.example.other/files/x"
 			return m
-		}, 403},
+		}, 400},
 		"no such object": {func(m []capgo.NewFile) []capgo.NewFile { m[0].URL, m[0].Object = "", deltaApp+"/files/x"; return m }, 404},
 		"own object": {func(m []capgo.NewFile) []capgo.NewFile {
 			for i := range m {

@@ -23,6 +23,23 @@ func Set(h func(point string)) (remove func()) {
 	return func() { hook.Store(nil) }
 }
 
+var serverHook atomic.Pointer[func(point string)]
+
+// ServerPoint is Point for the update server. Tests run it in the process of its
+// client, whose places they count: the server's are apart.
+func ServerPoint(name string) {
+	if h := serverHook.Load(); h != nil {
+		(*h)(name)
+	}
+}
+
+// SetServer installs the hook of ServerPoint and gives a function that removes
+// it. For tests.
+func SetServer(h func(point string)) (remove func()) {
+	serverHook.Store(&h)
+	return func() { serverHook.Store(nil) }
+}
+
 var failing atomic.Pointer[func(point string) error]
 
 // Fails gives the error with which a test lets the operation at a boundary

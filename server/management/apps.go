@@ -18,18 +18,32 @@ func listApps(c *call) error {
 	if limit == 0 {
 		limit = 50
 	}
-	offset := c.in.page(limit)
+	offset, organisation := c.in.page(limit), c.in.text("org_id")
 	if err := c.checked(); err != nil {
 		return err
 	}
-	list, err := c.api.Store.Apps(c.ctx, c.token.Apps, offset, limit)
+	only := c.token.Apps
+	if organisation != "" {
+		var err error
+		if only, err = c.visibleApps(organisation); err != nil {
+			return err
+		}
+		if len(only) == 0 && organisation != onlyOrganisation {
+			return failure.New(failure.Usage, "user_does_not_have_access_to_this_organization", "", "the token sees no app of this organisation", "see owner_org in the list of apps")
+		}
+		if only == nil {
+			only = []string{} // not every app
+		}
+	}
+	list, err := c.api.Store.Apps(c.ctx, only, offset, limit)
 	if err != nil {
 		return err
 	}
+	rows := make([]any, len(list))
 	for i := range list {
-		list[i].OwnerOrg = organisationOf(list[i])
+		rows[i] = rowOfApp(list[i])
 	}
-	return c.ok(list)
+	return c.ok(rows)
 }
 
 // organisationOf is the organisation of an app; Capgo's CLI goes no further
@@ -46,8 +60,7 @@ func getApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	a.OwnerOrg = organisationOf(a)
-	return c.ok(a)
+	return c.ok(rowOfApp(a))
 }
 
 func createApp(c *call) error {
@@ -61,21 +74,29 @@ func createApp(c *call) error {
 	if v := c.in.optBool("expose_metadata"); v != nil {
 		a.ExposeMetadata = *v
 	}
-	if v := c.in.optInt(1, maxRetention, "retention"); v != nil {
-		a.Retention = *v
+	retention, err := c.retention()
+	if err != nil {
+		return err
 	}
+	if retention != nil {
+		a.Retention = *retention
+	}
+	c.readProfile(&a.AppProfile)
 	if a.Name == "" {
 		a.Name = c.app
+	}
+	if a.DefaultUpload == "" {
+		a.DefaultUpload = "dev" // where an upload of Capgo's command line that names no channel reaches nobody
 	}
 	if err := checkNames(c, a.Name); err != nil {
 		return err
 	}
+	answers(c, rowOfApp)
 	made, err := c.api.Store.CreateApp(c.ctx, c.actor(), a)
 	if err != nil {
 		return err
 	}
-	made.OwnerOrg = organisationOf(made)
-	return c.ok(made)
+	return c.ok(rowOfApp(made))
 }
 
 // maxRetention is two years in seconds, Capgo's own bound.
@@ -90,13 +111,48 @@ func checkNames(c *call, names ...string) error {
 	return c.checked()
 }
 
+// retention reads how long bundles are kept, in seconds. Codes retention_to_big,
+// retention_to_small.
+func (c *call) retention() (*int64, error) {
+	n := c.in.optInt(-1<<53, 1<<53, "retention")
+	switch {
+	case n != nil && *n > maxRetention:
+		return nil, bad("retention_to_big", "retention is at most %d seconds", maxRetention)
+	case n != nil && *n < 1:
+		return nil, bad("retention_to_small", "retention is at least a second")
+	}
+	return n, nil
+}
+
+// readProfile takes what Capgo's console shows of an app.
+func (c *call) readProfile(p *capgo.AppProfile) {
+	if icon := c.in.optText("icon"); icon != nil {
+		p.IconURL = *icon
+	}
+	for into, name := range map[**string]string{&p.IOSStoreURL: "ios_store_url", &p.AndroidStoreURL: "android_store_url"} {
+		if _, given := c.in.fields[name]; given {
+			*into = c.in.optText(name)
+		}
+	}
+	for into, name := range map[*bool]string{&p.NeedOnboarding: "need_onboarding", &p.ExistingApp: "existing_app", &p.BlockProviderInfraRequests: "block_provider_infra_requests"} {
+		if v := c.in.optBool(name); v != nil {
+			*into = *v
+		}
+	}
+}
+
 func changeApp(c *call) error {
+	retention, err := c.retention()
+	if err != nil {
+		return err
+	}
 	change := store.AppChange{
 		Name: c.in.optText("name"), DefaultUpload: c.in.optText("default_upload_channel"), PublicKey: c.in.optText("public_key"),
 		SecondPublicKey: c.in.optText("second_public_key"),
-		Retention:       c.in.optInt(1, maxRetention, "retention"), ExposeMetadata: c.in.optBool("expose_metadata"),
-		AllowDeviceCustomID: c.in.optBool("allow_device_custom_id"),
+		Retention:       retention, ExposeMetadata: c.in.optBool("expose_metadata"),
+		AllowDeviceCustomID: c.in.optBool("allow_device_custom_id"), Profile: c.readProfile,
 	}
+	c.readProfile(new(capgo.AppProfile)) // finds wrong types before anything is done
 	name := ""
 	if change.Name != nil {
 		name = *change.Name
@@ -104,11 +160,12 @@ func changeApp(c *call) error {
 	if err := checkNames(c, name); err != nil {
 		return err
 	}
+	answers(c, rowOfApp)
 	a, err := c.api.Store.ChangeApp(c.ctx, c.actor(), c.app, change)
 	if err != nil {
 		return err
 	}
-	return c.ok(a)
+	return c.ok(rowOfApp(a))
 }
 
 func deleteApp(c *call) error {

@@ -25,11 +25,21 @@ func listBundles(c *call) error {
 	if err != nil {
 		return err
 	}
-	rows := make([]capgo.Bundle, len(list))
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	rows := make([]bundleRow, len(list))
 	for i, b := range list {
-		rows[i] = b.Bundle
+		rows[i] = rowOfBundle(b, owner)
 	}
 	return c.ok(rows)
+}
+
+// owner is the organisation of the call's app. Code cannot_find_app.
+func (c *call) owner() (string, error) {
+	a, err := c.api.Store.App(c.ctx, c.app)
+	return organisationOf(a), err
 }
 
 func createBundle(c *call) error {
@@ -64,11 +74,19 @@ func createBundle(c *call) error {
 	if err := c.readSeals(&b); err != nil {
 		return err
 	}
+	owner, err := c.owner()
+	if err != nil {
+		return err
+	}
+	registered := func(made store.Bundle) any {
+		return map[string]any{"status": "success", "bundle": rowOfBundle(made, owner)}
+	}
+	answers(c, registered)
 	made, err := c.api.Store.AddBundle(c.ctx, c.actor(), b)
 	if err != nil {
 		return err
 	}
-	return c.ok(map[string]any{"status": "success", "bundle": made.Bundle})
+	return c.ok(registered(made))
 }
 
 // checkBundle refuses what devices could not use. Codes missing_version,
@@ -224,22 +242,26 @@ func linkBundle(c *call) error {
 	default:
 		return bad("invalid_json_body", "target is auto, stable or rollout")
 	}
-	after, _, err := c.api.Store.ChangeChannel(c.ctx, c.actor(), change)
+	linked := func(done store.Changed) any {
+		name := ""
+		if done.Channel.Version != nil {
+			name = done.Channel.Version.Name
+		}
+		if change.RolloutVersionID != nil && done.Channel.RolloutVersionInfo != nil {
+			name = done.Channel.RolloutVersionInfo.Name
+		}
+		return map[string]string{"status": "success", "message": "Bundle " + name + " set to channel " + channel.Name}
+	}
+	answers(c, linked)
+	after, created, err := c.api.Store.ChangeChannel(c.ctx, c.actor(), change)
 	if err != nil {
 		return err
 	}
-	name := ""
-	if after.Version != nil {
-		name = after.Version.Name
-	}
-	if change.RolloutVersionID != nil && after.RolloutVersionInfo != nil {
-		name = after.RolloutVersionInfo.Name
-	}
-	return c.ok(map[string]string{"status": "success", "message": "Bundle " + name + " set to channel " + channel.Name})
+	return c.ok(linked(store.Changed{Channel: after, Created: created}))
 }
 
 func setMetadata(c *call) error {
-	id, link, comment := c.in.id("version_id"), c.in.optText("link"), c.in.optText("comment")
+	id, link, comment := c.in.id("version_id"), c.in.cleared("link"), c.in.cleared("comment")
 	if err := c.checked(); err != nil {
 		return err
 	}

@@ -229,6 +229,10 @@ func createToken(c *call) error {
 	if !subset(want, c.token) {
 		return failure.New(failure.NotAuthorised, "token_not_subset", "", "a token can only make tokens that reach no further than itself", "narrow the scope, the apps, the channels or the life of the new token")
 	}
+	c.shape = func(result any) (int, any) {
+		made, _ := result.(capgo.Token) // what CreateToken gives
+		return once(made)
+	}
 	made, err := c.api.Store.CreateToken(c.ctx, c.actor(), c.token.ID, want)
 	if err != nil {
 		return err

@@ -69,35 +69,49 @@ func changeChannel(c *call) error {
 	if err != nil {
 		return err
 	}
+	answers(c, changedChannel)
 	after, created, err := c.api.Store.ChangeChannel(c.ctx, c.actor(), change)
 	if err != nil {
 		return err
 	}
-	answer := map[string]any{"status": "ok", "revision": after.Revision}
-	if created {
-		answer["id"], answer["public"] = after.ID, after.Public
+	return c.ok(changedChannel(store.Changed{Channel: after, Created: created}))
+}
+
+func changedChannel(done store.Changed) any {
+	answer := map[string]any{"status": "ok", "revision": done.Channel.Revision}
+	if done.Created {
+		answer["id"], answer["public"] = done.Channel.ID, done.Channel.Public
 	}
-	return c.ok(answer)
+	return answer
 }
 
 func (c *call) readChange() (store.ChannelChange, error) {
 	in := c.in
-	change := store.ChannelChange{
-		RolloutCacheTTL:        in.optInt(60, 31536000, "rolloutCacheTtlSeconds", "rollout_cache_ttl_seconds"),
-		AutoPauseEnabled:       in.optBool("autoPauseEnabled", "auto_pause_enabled"),
-		AutoPauseWindowMinutes: in.optInt(1, 10080, "autoPauseWindowMinutes", "auto_pause_window_minutes"),
-		AutoPauseConfidence:    in.optFloat(0, 1, "autoPauseConfidence", "auto_pause_confidence"),
-		AutoPauseAction:        in.optText("autoPauseAction", "auto_pause_action"),
-
-		AutoPauseCooldownMinutes: in.optInt(0, 10080, "autoPauseCooldownMinutes", "auto_pause_cooldown_minutes"),
-		AutoPauseFailureRateBps:  c.nullable(0, 10000, "autoPauseFailureRateBps", "auto_pause_failure_rate_bps"),
-		AutoPauseMinAttempts:     c.nullable(0, 1<<31, "autoPauseMinAttempts", "auto_pause_min_attempts"),
-		AutoPauseMinFailures:     c.nullable(0, 1<<31, "autoPauseMinFailures", "auto_pause_min_failures"),
-	}
+	var change store.ChannelChange
+	in.coded("invalid_rollout_config", func() {
+		change.RolloutCacheTTL = in.optInt(60, 31536000, "rolloutCacheTtlSeconds", "rollout_cache_ttl_seconds")
+		change.AutoPauseWindowMinutes = in.optInt(1, 10080, "autoPauseWindowMinutes", "auto_pause_window_minutes")
+		change.AutoPauseCooldownMinutes = in.optInt(0, 10080, "autoPauseCooldownMinutes", "auto_pause_cooldown_minutes")
+		change.AutoPauseFailureRateBps = c.nullable(0, 10000, "autoPauseFailureRateBps", "auto_pause_failure_rate_bps")
+		change.AutoPauseMinAttempts = c.nullable(0, 1<<53-1, "autoPauseMinAttempts", "auto_pause_min_attempts")
+		change.AutoPauseMinFailures = c.nullable(0, 1<<53-1, "autoPauseMinFailures", "auto_pause_min_failures")
+	})
+	in.coded("invalid_auto_pause_confidence", func() {
+		change.AutoPauseConfidence = in.optFloat(0, 1, "autoPauseConfidence", "auto_pause_confidence")
+	})
+	in.coded("invalid_auto_pause_action", func() {
+		change.AutoPauseAction = in.optText("autoPauseAction", "auto_pause_action")
+	})
+	change.AutoPauseEnabled = in.optBool("autoPauseEnabled", "auto_pause_enabled")
+	change.AsGiven = true
 	change.AppID, change.Channel, change.Note = c.app, in.text("channel"), in.text("note", "reason")
 	change.Public = in.optBool("public")
 	change.DisableAutoUpdateUnderNative = in.optBool("disableAutoUpdateUnderNative", "disable_auto_update_under_native")
 	change.IOS, change.Android, change.Electron = in.optBool("ios"), in.optBool("android"), in.optBool("electron")
+	if yes := change.Public; yes != nil && *yes && change.Electron == nil && !sameBool(change.IOS, change.Android) {
+		// The channel of one mobile platform is not that of the desktop.
+		change.Electron = new(bool)
+	}
 	change.AllowDeviceSelfSet = in.optBool("allow_device_self_set")
 	change.AllowEmulator, change.AllowDevice = in.optBool("allow_emulator"), in.optBool("allow_device")
 	change.AllowDev, change.AllowProd = in.optBool("allow_dev"), in.optBool("allow_prod")
@@ -159,14 +173,24 @@ func (c *call) nullable(low, high int64, names ...string) **int64 {
 	return nil
 }
 
-// readPaused takes Capgo's other spelling of a pause: its time, or null.
-func (c *call) readPaused(change *store.ChannelChange) {
-	names := []string{"rolloutPausedAt", "rollout_paused_at"}
-	if _, _, given := c.in.find(names); !given || change.RolloutPaused != nil {
-		return
+func sameBool(a, b *bool) bool {
+	if a == nil || b == nil {
+		return a == b
 	}
-	paused := c.in.text(names...) != ""
-	change.RolloutPaused = &paused
+	return *a == *b
+}
+
+// readPaused takes Capgo's other spelling of a pause, which goes before the
+// first: its time, or null.
+func (c *call) readPaused(change *store.ChannelChange) {
+	for _, name := range []string{"rolloutPausedAt", "rollout_paused_at"} {
+		if _, given := c.in.fields[name]; given {
+			change.RolloutPausedAt = c.in.optTime(name)
+			paused := change.RolloutPausedAt != nil
+			change.RolloutPaused = &paused
+			return
+		}
+	}
 }
 
 // readPlatforms reads the platforms' own bundles: by name, null to follow the channel.
@@ -221,22 +245,18 @@ func (c *call) readBundles(change *store.ChannelChange) {
 
 // readPercentage reads a rollout's share in per cent or in basis points.
 func (c *call) readPercentage(change *store.ChannelChange) {
-	if c.in.problem == nil {
-		defer func() {
-			if c.in.problem != nil {
-				c.in.problem = bad("invalid_rollout_percentage", "%s", c.in.problem.Error())
-			}
-		}()
-	}
-	if bps := c.in.optInt(0, 10000, "rolloutPercentageBps", "rollout_percentage_bps"); bps != nil {
-		n := int(*bps)
-		change.RolloutPercentageBps = &n
-		return
-	}
-	if percent := c.in.optFloat(0, 100, "rolloutPercentage", "rollout_percentage"); percent != nil {
-		n := int(*percent*100 + 0.5)
-		change.RolloutPercentageBps = &n
-	}
+	c.in.coded("invalid_rollout_percentage", func() {
+		if percent := c.in.optFloat(0, 100, "rolloutPercentage", "rollout_percentage"); percent != nil {
+			n := int(*percent*100 + 0.5)
+			change.RolloutPercentageBps = &n
+		}
+	})
+	c.in.coded("invalid_rollout_config", func() {
+		if bps := c.in.optInt(0, 10000, "rolloutPercentageBps", "rollout_percentage_bps"); bps != nil {
+			n := int(*bps)
+			change.RolloutPercentageBps = &n
+		}
+	})
 }
 
 func deleteChannel(c *call) error {
@@ -245,10 +265,11 @@ func deleteChannel(c *call) error {
 		return err
 	}
 	if name == "" {
-		return bad("missing_channel", "channel is missing")
+		return bad("missing_channel_name", "channel is missing")
 	}
 	if d := c.in.optBool("delete_bundle"); d != nil && *d {
-		return failure.New(failure.Usage, "cannot_delete_bundle", "", "a channel is deleted without its bundle", "delete the bundle with DELETE /bundle")
+		// Which Capgo lets only the keys of its previews do.
+		return failure.New(failure.Usage, "cannot_access_app", "", "a channel is deleted without its bundle", "delete the bundle with DELETE /bundle")
 	}
 	if err := c.api.Store.DeleteChannel(c.ctx, c.actor(), c.app, name); err != nil {
 		return err

@@ -19,12 +19,24 @@ func listDevices(c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.ok(d)
+		return c.ok(rowOfDevice(d))
 	}
-	f := store.DeviceFilter{AppID: c.app, Cursor: c.in.text("cursor"), Limit: c.in.limit(), Oldest: c.in.text("order") == "asc", CustomID: c.in.text("custom_id")}
-	if since := c.in.optTime("updated_at"); since != nil {
-		f.Since = *since
+	f := store.DeviceFilter{AppID: c.app, Cursor: c.in.text("cursor"), Limit: c.in.limit(), CustomID: c.in.text("custom_id")}
+	if custom := c.in.optBool("customIdMode"); custom != nil {
+		f.Named = *custom
 	}
+	switch order := c.in.text("order"); order {
+	case "asc":
+		f.Oldest = true
+	case "", "desc":
+	default:
+		return bad("invalid_order", "order is asc or desc")
+	}
+	c.in.coded("invalid_updated_at", func() {
+		if since := c.in.optTime("updated_at"); since != nil {
+			f.Since = *since
+		}
+	})
 	if err := c.mustExist(); err != nil {
 		return err
 	}
@@ -32,7 +44,18 @@ func listDevices(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.ok(page)
+	rows := make([]deviceRow, len(page.Data))
+	for i, d := range page.Data {
+		rows[i] = rowOfDevice(d)
+	}
+	return c.ok(devicePage{rows, page.NextCursor, page.HasMore})
+}
+
+// devicePage is capgo.DevicePage with every member of a row.
+type devicePage struct {
+	Data       []deviceRow `json:"data"`
+	NextCursor string      `json:"nextCursor,omitempty"`
+	HasMore    bool        `json:"hasMore"`
 }
 
 // searchDevices finds devices by a part of their id or custom id.
@@ -66,6 +89,9 @@ func (c *call) device() (string, error) {
 }
 
 func setOverride(c *call) error {
+	if c.in.text("device_id") == "" {
+		return bad("missing_device_id_or_app_id", "device_id is missing")
+	}
 	id, err := c.device()
 	if err != nil {
 		return err

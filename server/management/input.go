@@ -2,6 +2,7 @@ package management
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type input struct {
 	// problem is the first value of a wrong type; the reader goes on without
 	// it, and the call is refused before anything is done.
 	problem error
+	// sum is the SHA-256 of the body as it came.
+	sum [sha256.Size]byte
 }
 
 func bad(code, format string, args ...any) error {
@@ -52,6 +55,7 @@ func readInput(w http.ResponseWriter, r *http.Request) (*input, error) {
 	case err != nil:
 		return nil, bad("invalid_json_parse_body", "the body could not be read")
 	}
+	in.sum = sha256.Sum256(body)
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if len(body) == 0 {
 		return in, nil
@@ -118,6 +122,9 @@ func noDuplicates(body []byte) error {
 	return nil
 }
 
+// empty reports whether the call says nothing at all.
+func (in *input) empty() bool { return len(in.fields) == 0 && in.manifest == nil }
+
 func (in *input) wrong(name, want string) {
 	if in.problem == nil {
 		in.problem = bad("invalid_json_body", "%s is not %s", name, want)
@@ -132,6 +139,15 @@ func (in *input) find(names []string) (name string, value any, ok bool) {
 		}
 	}
 	return "", nil, false
+}
+
+// coded gives what read finds wrong another code than invalid_json_body.
+func (in *input) coded(code string, read func()) {
+	before := in.problem
+	read()
+	if before == nil && in.problem != nil {
+		in.problem = bad(code, "%s", in.problem.Error())
+	}
 }
 
 // text gives a string, "" when absent or null.
@@ -169,6 +185,14 @@ func (in *input) optText(names ...string) *string {
 	}
 	in.wrong(name, "a string")
 	return nil
+}
+
+// cleared gives a string, nil when absent and empty when null.
+func (in *input) cleared(name string) *string {
+	if in.null(name) {
+		return new(string)
+	}
+	return in.optText(name)
 }
 
 // maxText is the longest string value in bytes; a PEM key and a signed
@@ -255,12 +279,18 @@ func (in *input) page(size int) (offset int) {
 	return 0
 }
 
-// limit gives the number of rows asked for, 0 when absent.
+// mostRows is the largest page that may be asked for.
+const mostRows = 1000
+
+// limit gives the number of rows asked for, 0 when absent. Code invalid_limit.
 func (in *input) limit() int {
-	if p := in.optInt(1, 1000, "limit"); p != nil {
-		return int(*p)
-	}
-	return 0
+	limit := 0
+	in.coded("invalid_limit", func() {
+		if p := in.optInt(1, mostRows, "limit"); p != nil {
+			limit = int(*p)
+		}
+	})
+	return limit
 }
 
 // list gives a list of strings, nil when absent.
@@ -292,7 +322,7 @@ func (in *input) optTime(name string) *time.Time {
 	if text == "" {
 		return nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
 		if t, err := time.Parse(layout, text); err == nil {
 			t = t.UTC()
 			return &t

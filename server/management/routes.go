@@ -100,6 +100,9 @@ type call struct {
 	in    *input
 	token capgo.Token
 	app   string // the app it reaches, "" when none
+	route Route
+	// shape makes the answer of a change from its result; nil is {"status":"ok"}.
+	shape func(result any) (status int, body any)
 }
 
 // API serves the management routes.
@@ -232,6 +235,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route) {
 }
 
 func (c *call) run(route Route) error {
+	c.route = route
 	if route.Scope != "" {
 		if err := c.authenticate(); err != nil {
 			return err
@@ -248,6 +252,9 @@ func (c *call) run(route Route) error {
 		if err != nil {
 			return err
 		}
+		if _, capgos := refusals[route.Method+" "+route.Pattern]; capgos && route.Method != http.MethodGet && route.App != inPath && in.empty() {
+			return bad("invalid_json_parse_body", "there is neither a JSON body nor a query")
+		}
 		c.in = in
 	}
 	if strings.HasPrefix(route.Pattern, "/rest/") {
@@ -256,7 +263,16 @@ func (c *call) run(route Route) error {
 	if err := c.reach(route); err != nil {
 		return err
 	}
-	return route.handle(c)
+	answered, err := c.recall(route)
+	if answered || err != nil {
+		return err
+	}
+	err = route.handle(c)
+	if kept := (*store.Kept)(nil); errors.As(err, &kept) {
+		c.replay(kept) // by a call under the same key that was under way
+		return nil
+	}
+	return err
 }
 
 // authenticate reads the token from one of the headers that Capgo's clients use.
@@ -275,6 +291,10 @@ func (c *call) authenticate() error {
 	}
 	if scheme, rest, ok := strings.Cut(secret, " "); ok && strings.EqualFold(scheme, "Bearer") {
 		secret = strings.TrimSpace(rest)
+	}
+	if c.r.Header.Get("x-limited-key-id") != "" {
+		// To go on would be to give the whole token's reach to who asked for less.
+		return &unauthenticated{failure.New(failure.NotAuthorised, "invalid_subkey", "", "this server has no sub-keys", "make a token that is limited to apps and channels, and send it alone")}
 	}
 	if secret == "" {
 		return &unauthenticated{failure.New(failure.NotAuthorised, "no_key_provided", "", "no token was given", "send it in the header capgkey")}
@@ -428,6 +448,7 @@ func (c *call) fail(err error) {
 			body.Message = "the server could not do this"
 		}
 	}
+	status = translate(c.route, status, &body)
 	writeProblem(c.w, status, body)
 }
 

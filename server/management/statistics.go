@@ -1,10 +1,10 @@
 package management
 
 import (
+	"math"
 	"strconv"
 	"time"
 
-	"capstan/core/capgo"
 	"capstan/core/failure"
 	"capstan/server/store"
 )
@@ -15,11 +15,16 @@ const maxDays = 400
 // span reads from and to. Code invalid_body.
 func (c *call) span() (from, to time.Time, err error) {
 	f, t := c.in.optTime("from"), c.in.optTime("to")
+	c.in.optBool("breakdown")
+	c.in.optBool("noAccumulate")
 	if f == nil || t == nil || c.in.problem != nil || t.Before(*f) || t.Sub(*f) > maxDays*24*time.Hour {
-		return from, to, bad("invalid_body", "from and to are dates, at most %d days apart", maxDays)
+		return from, to, bad("invalid_body", "from and to are dates, at most %d days apart, breakdown and noAccumulate true or false", maxDays)
 	}
-	return f.Truncate(24 * time.Hour), t.Truncate(24 * time.Hour), nil
+	return *f, *t, nil
 }
+
+// day is the day that a time falls on.
+func day(t time.Time) time.Time { return t.Truncate(24 * time.Hour) }
 
 // appDay is an element of GET /statistics/app. The metered values of Capgo's
 // cloud that a server of one's own does not have are 0.
@@ -107,9 +112,6 @@ func orgStatistics(c *call) error {
 		return err
 	}
 	breakdown := c.in.optBool("breakdown")
-	if err := c.checked(); err != nil {
-		return err
-	}
 	apps, err := c.visibleApps(c.r.PathValue("org_id"))
 	if err != nil {
 		return err
@@ -137,18 +139,23 @@ func orgStatistics(c *call) error {
 	return c.ok(map[string]any{"global": total, "byApp": each})
 }
 
-// days adds up the days of some apps; values accumulate, as in Capgo's API,
-// unless noAccumulate is set.
+// days adds up the days of some apps, from the first to the one before the
+// last, none of them in the future; values accumulate, as in Capgo's API, unless
+// noAccumulate is set.
 func (c *call) days(apps []string, from, to time.Time) ([]appDay, error) {
 	list := []appDay{}
 	index := map[string]int{}
-	for day := from; !day.After(to); day = day.Add(24 * time.Hour) {
-		date := day.Format(time.DateOnly)
-		index[date] = len(list)
-		list = append(list, appDay{Date: date})
+	tomorrow := day(time.Now()).Add(24 * time.Hour)
+	for n := range int(math.Round(to.Sub(from).Hours() / 24)) {
+		at := from.Add(time.Duration(n) * 24 * time.Hour)
+		if !day(at).Before(tomorrow) {
+			break
+		}
+		index[at.Format(time.DateOnly)] = len(list)
+		list = append(list, appDay{Date: at.Format(databaseTime)})
 	}
 	for _, app := range apps {
-		rows, err := c.api.Store.Days(c.ctx, app, from, to)
+		rows, err := c.api.Store.Days(c.ctx, app, day(from), day(to))
 		if err != nil {
 			return nil, err
 		}
@@ -203,15 +210,16 @@ func (c *call) usage(by store.UsageKind) error {
 	if err := c.mustExist(); err != nil {
 		return appNotFound(err)
 	}
+	from, to = day(from), day(to)
 	rows, err := c.api.Store.Usage(c.ctx, c.app, by, from, to)
 	if err != nil {
 		return err
 	}
 	u := usage{Labels: []string{}, Datasets: []usageDataset{}}
 	index := map[string]int{}
-	for day := from; !day.After(to); day = day.Add(24 * time.Hour) {
-		index[day.Format(time.DateOnly)] = len(u.Labels)
-		u.Labels = append(u.Labels, day.Format(time.DateOnly))
+	for at := from; !at.After(to); at = at.Add(24 * time.Hour) {
+		index[at.Format(time.DateOnly)] = len(u.Labels)
+		u.Labels = append(u.Labels, at.Format(time.DateOnly))
 	}
 	totals := make([]int64, len(u.Labels))
 	sets := map[string]int{}
@@ -236,7 +244,9 @@ func (c *call) usage(by store.UsageKind) error {
 			}
 		}
 	}
-	u.Latest = latest(u)
+	if by == store.ByNative {
+		u.Latest = latest(u)
+	}
 	return c.ok(u)
 }
 
@@ -252,7 +262,7 @@ func latest(u usage) *usageLatest {
 		}
 	}
 	if best < 0 {
-		return &usageLatest{Name: capgo.Unknown, Percentage: "0"}
+		return &usageLatest{Percentage: "0.0"}
 	}
 	return &usageLatest{u.Datasets[best].Label, strconv.FormatFloat(u.Datasets[best].Data[last], 'f', 1, 64)}
 }

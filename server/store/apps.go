@@ -2,18 +2,23 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
 )
 
-const appColumns = `app_id, name, owner_org, default_upload_channel, expose_metadata, allow_device_custom_id, retention, public_key, second_public_key, created_at, updated_at`
+const appColumns = `app_id, name, owner_org, default_upload_channel, expose_metadata, allow_device_custom_id, retention, public_key, second_public_key, profile, created_at, updated_at`
 
 func scanApp(row scanner) (capgo.App, error) {
 	var a capgo.App
 	var created, updated int64
-	err := row.Scan(&a.AppID, &a.Name, &a.OwnerOrg, &a.DefaultUpload, &a.ExposeMetadata, &a.AllowDeviceCustomID, &a.Retention, &a.PublicKey, &a.SecondPublicKey, &created, &updated)
+	var profile string
+	err := row.Scan(&a.AppID, &a.Name, &a.OwnerOrg, &a.DefaultUpload, &a.ExposeMetadata, &a.AllowDeviceCustomID, &a.Retention, &a.PublicKey, &a.SecondPublicKey, &profile, &created, &updated)
+	if err == nil && profile != "" {
+		err = json.Unmarshal([]byte(profile), &a.AppProfile)
+	}
 	a.CreatedAt, a.UpdatedAt = fromMS(created), fromMS(updated)
 	return a, err
 }
@@ -59,13 +64,17 @@ func (s *Store) CreateApp(ctx context.Context, actor string, a capgo.App) (capgo
 	if a.Retention == 0 {
 		a.Retention = int64((30 * 24 * time.Hour).Seconds())
 	}
+	profile, err := json.Marshal(a.AppProfile)
+	if err != nil {
+		return capgo.App{}, fault("create app", err)
+	}
 	var made capgo.App
-	err := s.change(ctx, func(t *tx) error {
+	err = s.change(ctx, func(t *tx) error {
 		now := s.ms()
 		// The revision starts at the clock, so that an app that is deleted and
 		// made again never counts backwards.
-		err := t.exec(ctx, `INSERT INTO apps (`+appColumns+`, revision) VALUES (`+placeholders(1, 12)+`)`,
-			a.AppID, a.Name, a.OwnerOrg, a.DefaultUpload, a.ExposeMetadata, a.AllowDeviceCustomID, a.Retention, a.PublicKey, "", now, now, now)
+		err := t.exec(ctx, `INSERT INTO apps (`+appColumns+`, revision) VALUES (`+placeholders(1, 13)+`)`,
+			a.AppID, a.Name, a.OwnerOrg, a.DefaultUpload, a.ExposeMetadata, a.AllowDeviceCustomID, a.Retention, a.PublicKey, "", string(profile), now, now, now)
 		if duplicate(err) {
 			return failure.Newf(failure.Conflict, "app_id_already_exists", "", "choose another id, or use the app that is there", "app %q exists already", a.AppID)
 		}
@@ -82,6 +91,7 @@ func (s *Store) CreateApp(ctx context.Context, actor string, a capgo.App) (capgo
 			}
 		}
 		made, err = appIn(ctx, t, a.AppID)
+		t.result = made
 		return err
 	})
 	return made, err
@@ -93,6 +103,8 @@ type AppChange struct {
 	SecondPublicKey                     *string // "" takes it off record
 	Retention                           *int64
 	ExposeMetadata, AllowDeviceCustomID *bool
+	// Profile changes the app's profile in place.
+	Profile func(*capgo.AppProfile)
 }
 
 // ChangeApp changes settings of an app. A public key may be put on record or
@@ -117,6 +129,13 @@ func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange)
 		set(&a.Retention, c.Retention)
 		set(&a.ExposeMetadata, c.ExposeMetadata)
 		set(&a.AllowDeviceCustomID, c.AllowDeviceCustomID)
+		if c.Profile != nil {
+			c.Profile(&a.AppProfile)
+		}
+		profile, err := json.Marshal(a.AppProfile)
+		if err != nil {
+			return err
+		}
 		if a.PublicKey != oldKey {
 			if a.PublicKey == "" {
 				return failure.New(failure.Conflict, "public_key_on_record", "", "a public key is on record and cannot be removed", "replace it with another key, or delete the app")
@@ -132,8 +151,8 @@ func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange)
 			return err
 		}
 		err = t.exec(ctx, `UPDATE apps SET name = $1, default_upload_channel = $2, public_key = $3, second_public_key = $4, retention = $5,
-			expose_metadata = $6, allow_device_custom_id = $7, updated_at = $8, revision = revision + 1 WHERE app_id = $9`,
-			a.Name, a.DefaultUpload, a.PublicKey, a.SecondPublicKey, a.Retention, a.ExposeMetadata, a.AllowDeviceCustomID, s.ms(), appID)
+			expose_metadata = $6, allow_device_custom_id = $7, updated_at = $8, profile = $9, revision = revision + 1 WHERE app_id = $10`,
+			a.Name, a.DefaultUpload, a.PublicKey, a.SecondPublicKey, a.Retention, a.ExposeMetadata, a.AllowDeviceCustomID, s.ms(), string(profile), appID)
 		if err != nil {
 			return err
 		}
@@ -142,6 +161,7 @@ func (s *Store) ChangeApp(ctx context.Context, actor, appID string, c AppChange)
 			return err
 		}
 		changed, err = appIn(ctx, t, appID)
+		t.result = changed
 		return err
 	})
 	return changed, err

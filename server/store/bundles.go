@@ -142,6 +142,7 @@ func (s *Store) AddBundle(ctx context.Context, actor string, b Bundle) (Bundle, 
 			return err
 		}
 		made, err = bundleIn(ctx, t, BundleFilter{AppID: b.AppID, ID: id, Deleted: true})
+		t.result = made
 		return err
 	})
 	return made, err

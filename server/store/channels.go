@@ -155,9 +155,22 @@ type ChannelChange struct {
 
 	// MustExist refuses to create: code channel_not_found.
 	MustExist bool
+	// RolloutPausedAt is when a rollout that RolloutPaused pauses was; now when nil.
+	RolloutPausedAt *time.Time
+	// AsGiven leaves the rollout's switch and share as the channel has them when
+	// the change names a bundle for it and says nothing of them, as Capgo does;
+	// else a new rollout is switched on, at 0. The share of another bundle's
+	// rollout is never taken over: it would reach those devices at once.
+	AsGiven bool
 
 	// also runs at the end of the transaction; its error undoes the change.
 	also func(t *tx, after Channel) error
+}
+
+// Changed is what ChangeChannel gives.
+type Changed struct {
+	Channel Channel
+	Created bool
 }
 
 // ChangeChannel applies a change in one transaction and gives the channel as
@@ -179,7 +192,7 @@ func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange
 		before, err := channelIn(ctx, t, c.AppID, c.Channel)
 		switch {
 		case errors.Is(err, &failure.Error{Code: "channel_not_found"}):
-			if c.MustExist {
+			if c.MustExist || c.movesRollout() {
 				return err
 			}
 			if c.ExpectedRevision != nil && *c.ExpectedRevision != 0 {
@@ -224,12 +237,22 @@ func (s *Store) ChangeChannel(ctx context.Context, actor string, c ChannelChange
 				return err
 			}
 		}
-		if channel, err = channelIn(ctx, t, c.AppID, c.Channel); err != nil || c.also == nil {
+		if channel, err = channelIn(ctx, t, c.AppID, c.Channel); err != nil {
 			return err
+		}
+		t.result = Changed{channel, created}
+		if c.also == nil {
+			return nil
 		}
 		return c.also(t, channel)
 	})
 	return channel, created, err
+}
+
+// movesRollout reports whether a change needs a channel that is there.
+func (c ChannelChange) movesRollout() bool {
+	yes := func(b *bool) bool { return b != nil && *b }
+	return c.RolloutVersion != nil || c.RolloutVersionID != nil || yes(c.Rollback) || yes(c.PromoteToStable)
 }
 
 func moved(channel string) error {
@@ -338,7 +361,7 @@ func (s *Store) applyRollout(ctx context.Context, t *tx, known recordedKeys, row
 		return nil, failure.New(failure.Usage, "invalid_rollout_config", "", "a rollout is either rolled back or promoted", "send one of rollback and promoteToStable")
 	}
 	if yes(c.Rollback) {
-		if row.RolloutVersion == nil {
+		if row.RolloutVersion == nil && !c.AsGiven {
 			return nil, failure.New(failure.Usage, "missing_rollout_version", "", "the channel has no rollout", "")
 		}
 		endRollout(row)
@@ -362,8 +385,15 @@ func (s *Store) applyRollout(ctx context.Context, t *tx, known recordedKeys, row
 		if row.Version == nil {
 			return nil, failure.New(failure.Usage, "missing_stable_version", "", "a rollout needs a bundle that is live already", "promote a bundle first")
 		}
+		enabled, bps := true, 0
+		if c.AsGiven {
+			enabled = row.RolloutEnabled
+			if row.RolloutVersion == nil {
+				bps = row.RolloutPercentageBps
+			}
+		}
 		endRollout(row)
-		row.RolloutVersion, row.RolloutVersionInfo, row.RolloutEnabled = &target.ID, target, true
+		row.RolloutVersion, row.RolloutVersionInfo, row.RolloutEnabled, row.RolloutPercentageBps = &target.ID, target, enabled, bps
 		actions = append(actions, "rollout.start")
 	}
 	if c.RolloutPercentageBps != nil && *c.RolloutPercentageBps != row.RolloutPercentageBps {
@@ -371,7 +401,7 @@ func (s *Store) applyRollout(ctx context.Context, t *tx, known recordedKeys, row
 		actions = append(actions, "rollout.percentage")
 	}
 	if c.RolloutEnabled != nil && *c.RolloutEnabled != row.RolloutEnabled {
-		if *c.RolloutEnabled && row.RolloutVersion == nil {
+		if *c.RolloutEnabled && row.RolloutVersion == nil && !c.AsGiven {
 			return nil, failure.New(failure.Usage, "missing_rollout_version", "", "the channel has no rollout", "give rolloutVersion")
 		}
 		row.RolloutEnabled = *c.RolloutEnabled
@@ -382,6 +412,9 @@ func (s *Store) applyRollout(ctx context.Context, t *tx, known recordedKeys, row
 		case *c.RolloutPaused && !paused:
 			now := s.now().UTC()
 			row.RolloutPausedAt = &now
+			if c.RolloutPausedAt != nil {
+				row.RolloutPausedAt = c.RolloutPausedAt
+			}
 			actions = append(actions, "rollout.pause")
 		case !*c.RolloutPaused && paused:
 			row.RolloutPausedAt, row.RolloutPauseReason = nil, nil

@@ -63,11 +63,11 @@ func conform(t *testing.T, open opener) {
 		name string
 		run  func(*testing.T, opener)
 	}{
-		{"apps", testApps}, {"bundle names are used once", testBundleNames}, {"channels", testChannels}, {"rollout", testRollout},
+		{"apps", testApps}, {"bundle names are used once", testBundleNames}, {"channels", testChannels}, {"rollout", testRollout}, {"rollout as given", testRolloutAsGiven},
 		{"compare and set", testCompareAndSet}, {"racing operators", testRace}, {"overrides and choices", testOverrides}, {"keyed apps", testKeyed},
 		{"edited rows are not served", testTampering}, {"events", testEvents}, {"caps", testCaps}, {"shares", testShares}, {"polls", testPolls}, {"devices by page", testDevicePages}, {"devices by fragment", testDeviceSearch},
 		{"audit", testAudit}, {"tokens", testTokens}, {"objects", testObjects}, {"reopen", testReopen}, {"two processes", testTwoProcesses},
-		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"deleted is never served", testDeletedNeverServed},
+		{"auto-pause", testAutoPause}, {"retention", testRetention}, {"kept answers", testAnswers}, {"deleted is never served", testDeletedNeverServed},
 		{"ledger", testLedger}, {"repeated polls", testRepeatedPolls}, {"failed downloads", testDownloadFail}, {"bundles of platforms", testPlatforms},
 		{"planned releases", testPlans}, {"a plan and the operators", testPlansByHand}, {"a move is made once", testPlansRace}, {"freezes", testFreezes}, {"odd text", testOddText}, {"fleet", testFleet}, {"delta files", testDeltaFiles}, {"two keys", testTwoKeys},
 	} {
@@ -377,6 +377,32 @@ func testPlatforms(t *testing.T, open opener) {
 	}
 }
 
+// testRolloutAsGiven: a change in Capgo's way says what it changes and no more.
+func testRolloutAsGiven(t *testing.T, open opener) {
+	s := fresh(t, open, store.Options{})
+	addBundle(t, s, "1.1.0")
+	addBundle(t, s, "1.2.0")
+	point(t, s, "production", "1.1.0")
+	live, next, tenth, all, on, yes := "1.1.0", "1.2.0", 1000, 10000, true, true
+	given := func(edit func(*store.ChannelChange)) store.Channel {
+		t.Helper()
+		c, _, err := s.ChangeChannel(t.Context(), "test", change("production", func(c *store.ChannelChange) { c.AsGiven = true; edit(c) }))
+		ok(t, err)
+		return c
+	}
+	given(func(c *store.ChannelChange) { c.Rollback = &yes }) // of nothing
+	given(func(c *store.ChannelChange) { c.RolloutPercentageBps = &tenth })
+	if c := given(func(c *store.ChannelChange) { c.RolloutVersion = &next }); c.RolloutEnabled || c.RolloutPercentageBps != tenth {
+		t.Errorf("a target alone: %t %d", c.RolloutEnabled, c.RolloutPercentageBps)
+	}
+	if c := given(func(c *store.ChannelChange) { c.RolloutEnabled, c.RolloutPercentageBps = &on, &all }); !c.RolloutEnabled || c.RolloutPercentageBps != all {
+		t.Errorf("switched on: %t %d", c.RolloutEnabled, c.RolloutPercentageBps)
+	}
+	if c := given(func(c *store.ChannelChange) { c.RolloutVersion = &live }); !c.RolloutEnabled || c.RolloutPercentageBps != 0 {
+		t.Errorf("another target takes the share over: %t %d", c.RolloutEnabled, c.RolloutPercentageBps)
+	}
+}
+
 func testRollout(t *testing.T, open opener) {
 	s := fresh(t, open, store.Options{})
 	ctx := t.Context()
@@ -388,6 +414,9 @@ func testRollout(t *testing.T, open opener) {
 		return c, err
 	}
 	_, err := rollout(func(c *store.ChannelChange) { c.RolloutVersion = &next })
+	code(t, err, "channel_not_found")
+	point(t, s, "production", "builtin")
+	_, err = rollout(func(c *store.ChannelChange) { c.RolloutVersion = &next })
 	code(t, err, "missing_stable_version")
 	point(t, s, "production", "1.1.0")
 	_, err = rollout(func(c *store.ChannelChange) { c.Rollback = &yes })

@@ -17,6 +17,7 @@ import (
 	"modernc.org/sqlite"
 
 	"capstan/core/failure"
+	points "capstan/internal/fault"
 )
 
 // engine names a database product.
@@ -164,6 +165,8 @@ type tx struct {
 	engine engine
 	// touched are the apps whose snapshots must be rebuilt after the commit.
 	touched map[string]bool
+	// result is what the change gives, for the answer that is kept with it.
+	result any
 }
 
 // touch marks an app for the rebuild of its snapshot.
@@ -202,6 +205,9 @@ func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
 		if err == nil {
 			return s.rebuild(ctx, touched)
 		}
+		if kept := (*Kept)(nil); errors.As(err, &kept) {
+			return kept
+		}
 		if attempt == attempts || !retryable(err) {
 			return fault("change the store", err)
 		}
@@ -214,14 +220,40 @@ func (s *Store) changeOnce(ctx context.Context, fn func(*tx) error) (map[string]
 		return nil, err
 	}
 	t := &tx{Tx: inner, engine: s.db.engine, touched: map[string]bool{}}
-	if err := fn(t); err != nil {
+	keep, _ := ctx.Value(keepKey{}).(*Keep)
+	if keep != nil && keep.kept {
+		keep = nil
+	}
+	if err := s.keeping(ctx, t, keep, fn); err != nil {
 		_ = inner.Rollback()
 		return nil, err
+	}
+	if keep != nil {
+		points.ServerPoint("answer.written")
 	}
 	if err := inner.Commit(); err != nil {
 		return nil, err
 	}
+	if keep != nil {
+		keep.kept = true
+		points.ServerPoint("answer.kept")
+	}
 	return t.touched, nil
+}
+
+// keeping runs fn, between the claim of an idempotency key and its answer where
+// there is one.
+func (s *Store) keeping(ctx context.Context, t *tx, keep *Keep, fn func(*tx) error) error {
+	if keep == nil {
+		return fn(t)
+	}
+	if err := s.claim(ctx, t, keep); err != nil {
+		return err
+	}
+	if err := fn(t); err != nil {
+		return err
+	}
+	return s.keep(ctx, t, keep)
 }
 
 // retryable reports whether the engine undid the transaction for reasons of

@@ -35,7 +35,8 @@ func noDevice() error {
 type DeviceFilter struct {
 	AppID    string
 	CustomID string
-	Since    time.Time // polled at or after
+	Named    bool      // only devices that have a custom id
+	Since    time.Time // polled after
 	Cursor   string    // NextCursor of the page before
 	Oldest   bool      // oldest first instead of newest first
 	Limit    int       // 1 to 1000; 50 when zero
@@ -55,7 +56,10 @@ func (s *Store) Devices(ctx context.Context, f DeviceFilter) (capgo.DevicePage, 
 		q.and(`d.custom_id = `, f.CustomID)
 	}
 	if !f.Since.IsZero() {
-		q.and(`d.polled_at >= `, f.Since.UnixMilli())
+		q.and(`d.polled_at > `, f.Since.UnixMilli())
+	}
+	if f.Named {
+		q.text += ` AND d.custom_id <> ''`
 	}
 	than, order := "<", "DESC"
 	if f.Oldest {

@@ -47,7 +47,7 @@ func (s *Store) Maintain(ctx context.Context) {
 	}
 }
 
-// Prune drops statistics past their time, and the oldest events of apps that
+// Prune drops statistics and kept answers past their time, and the oldest events of apps that
 // have more than Limits.EventsPerApp.
 func (s *Store) Prune(ctx context.Context) error {
 	now := s.now()
@@ -72,6 +72,9 @@ func (s *Store) Prune(ctx context.Context) error {
 			}
 			dropped = dropped || p.table == "devices" && n > 0
 		}
+	}
+	if _, err := s.pruneTable(ctx, "answers", `at < $1`, now.Add(-keepAnswers).UnixMilli()); err != nil {
+		return err
 	}
 	apps, err := collect(ctx, s.db.read, query{text: `SELECT app_id, COUNT(*), MAX(id) FROM events GROUP BY app_id`}, func(row scanner) (overfull, error) {
 		var o overfull

@@ -77,6 +77,7 @@ func (s *Store) CreateToken(ctx context.Context, actor, parent string, want capg
 		if err != nil {
 			return err
 		}
+		t.result = made
 		return s.note(ctx, t, capgo.Change{Action: "token.create", Actor: actor, To: made.Name, Note: made.ID + " " + string(made.Scope)})
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // that it refers to. pulse and schema_migrations are every database's own.
 var transferred = []string{
 	"apps", "bundles", "channels", "overrides", "self_set", "plans", "freezes", "devices", "events", "event_hours", "poll_hours",
-	"app_days", "version_days", "objects", "tokens", "audit", "ledger_nodes", "ledger_heads",
+	"app_days", "version_days", "objects", "tokens", "answers", "audit", "ledger_nodes", "ledger_heads",
 }
 
 // Transfer says what was moved.

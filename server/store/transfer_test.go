@@ -42,6 +42,7 @@ func furnish(t *testing.T) (path string) {
 	ok(t, s.SetOverride(ctx, "ana", app, device(1), "beta"))
 	ok(t, s.ChooseChannel(ctx, app, device(2), beta.ID))
 	ok(t, s.AddObject(ctx, store.Object{Name: app + "/1.1.0/x.zip", SHA256: strings.Repeat("a", 64), Size: 5}))
+	ok(t, s.SetFreeze(store.Keeping(ctx, keep("ana's", "a key", "r")), "ana", capgo.Freeze{AppID: app, Name: "nights", Days: []string{"tue"}, Start: "22:00", Minutes: 480}))
 	_, err = s.CreateToken(ctx, "ana", "", capgo.Token{Name: "ci", Scope: capgo.ScopeUpload, Apps: []string{app}})
 	ok(t, err)
 	for n := range 300 {
@@ -150,7 +151,9 @@ func describe(t *testing.T, s *store.Store) string {
 	ok(t, err)
 	sum, err := s.Summary(ctx, app)
 	ok(t, err)
-	out, err := json.Marshal([]any{a, bundles, channels, plans, tokens, changes, sum.Fleet, sum.Channels[0].Installs})
+	answer, err := s.Answer(ctx, keep("ana's", "a key", "r"))
+	ok(t, err)
+	out, err := json.Marshal([]any{answer, a, bundles, channels, plans, tokens, changes, sum.Fleet, sum.Channels[0].Installs})
 	ok(t, err)
 	text := string(out) + "\n"
 	for n := range 3 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"capstan/core/capgo"
 	"capstan/core/failure"
 )
 
@@ -82,6 +83,9 @@ func readRefusal(body []byte) (code, text string) {
 		}
 		code = str("code")
 	}
+	if own := ownCode(fields["moreInfo"]); own != "" {
+		code = own
+	}
 	if reason := moreReason(fields["moreInfo"]); reason != "" && text != "" {
 		text += " (" + reason + ")"
 	}
@@ -95,6 +99,15 @@ func moreReason(raw json.RawMessage) string {
 	}
 	_ = json.Unmarshal(raw, &more)
 	return more.Reason
+}
+
+// ownCode gives the code that capstan's server has for a refusal in Capgo's words.
+func ownCode(raw json.RawMessage) string {
+	var more map[string]json.RawMessage
+	var code string
+	_ = json.Unmarshal(raw, &more) // there may be none
+	_ = json.Unmarshal(more[capgo.OwnCode], &code)
+	return asCode(code)
 }
 
 // asCode gives s when it is a stable code, 2 to 64 of a-z, 0-9 and _, else "".
@@ -178,7 +191,8 @@ func classOf(status int, code string) failure.Class {
 		"device_not_found", "version_not_found", "not_found":
 		return failure.NotFound
 	case "cannot_access_app", "no_access_to_app", "invalid_apikey", "invalid_subkey", "no_key_provided",
-		"no_jwt_apikey_or_subkey", "subscription_required", "cannot_promote_bundle":
+		"no_jwt_apikey_or_subkey", "subscription_required", "cannot_promote_bundle",
+		"insufficient_scope", "cannot_access_channel", "no_access_to_organization":
 		return failure.NotAuthorised
 	case "encryption_required", "encryption_key_required", "encryption_key_mismatch", "checksum_mismatch":
 		return failure.Verification
@@ -207,7 +221,7 @@ func hintOf(status int, code string) string {
 	switch code {
 	case "invalid_apikey", "invalid_subkey", "no_key_provided", "no_jwt_apikey_or_subkey", "not_authorised":
 		return "set a valid token in CAPSTAN_TOKEN, or log in again"
-	case "cannot_access_app", "no_access_to_app", "cannot_promote_bundle", "forbidden":
+	case "cannot_access_app", "no_access_to_app", "cannot_promote_bundle", "forbidden", "insufficient_scope", "cannot_access_channel":
 		return "the token is valid but may not do this: ask for a token with a wider scope"
 	case "version_already_exists":
 		return "choose the next version number; a version's content never changes"
