@@ -716,7 +716,13 @@ func (promote) Run(ctx context.Context, r *run) (any, string, error) {
 // moveChannel makes the change and reads it back: something between here and
 // the server may have answered in its place.
 func (r *run) moveChannel(ctx context.Context, change capgo.ChannelChange) (revision int64, err error) {
-	err = r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, r.state.ID+"/promote"), change)
+	// By the revision too: when somebody moves the channel back and the release is
+	// continued, that is another change.
+	key := r.state.ID + "/promote"
+	if change.ExpectedRevision != nil {
+		key += fmt.Sprintf("/%d", *change.ExpectedRevision)
+	}
+	err = r.Registry.ChangeChannel(remote.WithIdempotencyKey(ctx, key), change)
 	if failure.CodeOf(err) == "channel_moved" {
 		return 0, r.channelMoved(ctx, r.state.Preflight.Live)
 	}

@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -212,11 +213,13 @@ func (c *Client) send(ctx context.Context, op, method, path string, query url.Va
 		Op: op, Method: method, Path: path, Query: query,
 		// In lower case on purpose: under its canonical name net/http takes the
 		// header for a promise that the server deduplicates, and repeats the
-		// change by itself when the connection breaks. Capgo's server does not.
-		Header:     http.Header{"Content-Type": {"application/json"}, "idempotency-key": {key}},
-		Body:       func() (io.Reader, error) { return bytes.NewReader(encoded.Bytes()), nil },
-		Size:       int64(encoded.Len()),
-		Idempotent: idempotent,
+		// change by itself when the connection breaks. Capgo's server does not,
+		// and capstan's says so.
+		Header:       http.Header{"Content-Type": {"application/json"}, "idempotency-key": {key}},
+		Body:         func() (io.Reader, error) { return bytes.NewReader(encoded.Bytes()), nil },
+		Size:         int64(encoded.Len()),
+		Idempotent:   idempotent,
+		Deduplicated: c.deduplicates(),
 	})
 	if err != nil {
 		return err
@@ -225,6 +228,14 @@ func (c *Client) send(ctx context.Context, op, method, path string, query url.Va
 		return nil
 	}
 	return c.decode(op, answer, into)
+}
+
+// deduplicates reports whether the server is known to make a change once for its
+// idempotency key. It is not asked for that.
+func (c *Client) deduplicates() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.about != nil && slices.Contains(c.about.Capabilities, capgo.CapIdempotency)
 }
 
 // decode reads an answer. A success that is not JSON is a web page or another

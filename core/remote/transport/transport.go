@@ -77,6 +77,10 @@ type Call struct {
 	Size int64
 	// Idempotent says that making the call twice is the same as once.
 	Idempotent bool
+	// Deduplicated says that the server makes the call once however often it is
+	// sent. It is repeated like an idempotent one; when no answer comes at all, it
+	// is still unknown whether it was made.
+	Deduplicated bool
 	// Streaming lifts the time limit of an attempt: an upload takes as long as
 	// it takes, and the context ends it.
 	Streaming bool
@@ -242,7 +246,7 @@ func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accep
 	}
 	if err != nil {
 		hopeless := call.Hopeless != nil && call.Hopeless()
-		return another{allowed: !hopeless && ctx.Err() == nil && (call.Idempotent || neverSent(err))}, c.network(ctx, call, err)
+		return another{allowed: !hopeless && ctx.Err() == nil && (call.repeatable() || neverSent(err))}, c.network(ctx, call, err)
 	}
 	if !keepOpen {
 		defer response.Body.Close()
@@ -252,7 +256,7 @@ func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accep
 		if _, ours := failure.Find(err); err == nil || ours {
 			return another{}, err
 		}
-		return another{allowed: ctx.Err() == nil && call.Idempotent}, c.network(ctx, call, err)
+		return another{allowed: ctx.Err() == nil && call.repeatable()}, c.network(ctx, call, err)
 	}
 	if keepOpen {
 		defer response.Body.Close()
@@ -263,10 +267,12 @@ func (c *Caller) once(ctx context.Context, client *http.Client, call Call, accep
 	case http.StatusTooManyRequests:
 		return another{true, retryAfter(response.Header)}, refusal
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return another{call.Idempotent, retryAfter(response.Header)}, refusal
+		return another{call.repeatable(), retryAfter(response.Header)}, refusal
 	}
 	return another{}, refusal
 }
+
+func (c Call) repeatable() bool { return c.Idempotent || c.Deduplicated }
 
 func (c *Caller) request(ctx context.Context, call Call) (*http.Request, error) {
 	u := *c.Base
