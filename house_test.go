@@ -23,6 +23,7 @@ type rule struct {
 // onlyBy are imports reserved to a room.
 var onlyBy = []rule{
 	{"github.com/zalando/go-keyring", []string{"core/keys/...", "internal/keyringtest/..."}},
+	{"capstan/core/keys/multibuffer", []string{"core/keys"}}, // whoever else signs asks a signer
 	{"modernc.org/sqlite/...", []string{"server/store/..."}},
 	{"github.com/jackc/pgx/...", []string{"server/store/...", "internal/servertest/..."}},
 	{"database/sql/...", []string{"server/store/...", "internal/servertest/..."}},

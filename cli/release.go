@@ -50,7 +50,7 @@ func (f *releaseFlags) add(command *cobra.Command) {
 	flags.BoolVar(&f.request.SourceMaps, "source-maps", false, "pack *.map files too")
 	flags.BoolVar(&f.request.NoCodeCheck, "no-code-check", false, "do not look for index.html and notifyAppReady")
 	flags.BoolVar(&f.request.Delta, "delta", false, "make and upload the single files too, so that devices fetch only what changed")
-	flags.IntVar(&f.request.DeltaQuality, "delta-quality", 0, "brotli quality of the single files, 1 to 11 (default 9)")
+	flags.IntVar(&f.request.DeltaQuality, "delta-quality", 0, "brotli quality of the single files, 1 to 11 (default 6)")
 	flags.BoolVar(&f.request.CreateApp, "create-app", false, "create the app and put its key on record, when the server has neither")
 }
 

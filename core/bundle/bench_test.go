@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"capstan/core/keys"
 )
 
 // The benchmarks pack a build of 200 generated files, or the folder that
@@ -309,7 +311,7 @@ func BenchmarkDelta(b *testing.B) {
 				b.Fatal(err)
 			}
 			run := func() {
-				if _, err := BuildManifest(context.Background(), dir, sealed, testKey(), ManifestOptions{Cache: cache}); err != nil {
+				if _, err := BuildManifest(context.Background(), dir, sealed, keys.NewSigner(testKey()), ManifestOptions{Cache: cache}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -156,7 +156,7 @@ func TestSignaturesOfAnotherKey(t *testing.T) {
 	ours := testKey()
 	sum := [32]byte{1}
 	s := cache.signatures(&theirs.PublicKey)
-	if _, _, err := s.sign(theirs, sum); err != nil {
+	if _, err := s.sign(theirs, [][32]byte{sum}); err != nil {
 		t.Fatal(err)
 	}
 	s.keep(cache, theirs)

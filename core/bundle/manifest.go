@@ -30,9 +30,9 @@ const (
 	// compressing must save at least: the Capgo CLI's rule.
 	brotliFrom = 8192
 	brotliGain = 10
-	// DefaultQuality of brotli is 20 times faster than the densest, 11, for a
-	// fortieth more bytes.
-	DefaultQuality = 9
+	// DefaultQuality of brotli is some 30 times faster than the densest, 11. It
+	// costs a tenth more bytes in small scripts, and a fortieth over a whole build.
+	DefaultQuality = 6
 	// smallFile fits into brotli's window of 2^16 bytes less 16. For such files
 	// that window asks for a thirtieth of the memory of the default one of 2^22,
 	// which takes longer to touch than the file to compress: a third of the time
@@ -40,6 +40,10 @@ const (
 	smallFile, smallWindow = 1<<16 - 16, 16
 	// heldBytes of one file are kept in memory while it is prepared; larger ones go through a temporary file.
 	heldBytes = 4 << 20
+	// signedTogether files have eight signed hashes, which some signers make in
+	// the time of one or two. They are prepared by one worker, so that together
+	// they must be small enough not to leave the others without work.
+	signedTogether, bytesTogether = 4, 512 << 10
 )
 
 // ManifestOptions say how the files of a delta update are made.
@@ -221,17 +225,20 @@ func (b *manifestBuilder) build(ctx context.Context, progress func(done, total i
 			return nil
 		})
 	}
-	// Each worker takes the next file until there are none: large ones do not
+	// Each worker takes the next files until there are none: large ones do not
 	// hold the others up, and a brotli writer is made once a worker.
-	next := make(chan int)
+	type span struct{ from, to int }
+	next := make(chan span)
 	group.Go(func() error {
 		defer close(next)
-		for i := range b.files {
+		for from := 0; from < len(b.files); {
+			to := from + together(b.files[from:])
 			select {
-			case next <- i:
+			case next <- span{from, to}:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			from = to
 		}
 		return nil
 	})
@@ -239,12 +246,10 @@ func (b *manifestBuilder) build(ctx context.Context, progress func(done, total i
 	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
 		workers.Go(func() error {
 			w := newManifestWorker(b.quality)
-			for i := range next {
-				var err error
-				if out[i], err = b.one(ctx, b.files[i], w); err != nil {
+			for s := range next {
+				if err := b.some(ctx, b.files[s.from:s.to], out[s.from:s.to], w, finished); err != nil {
 					return err
 				}
-				finished <- b.files[i].size()
 			}
 			return nil
 		})
@@ -256,11 +261,21 @@ func (b *manifestBuilder) build(ctx context.Context, progress func(done, total i
 	return out, nil
 }
 
+// together says how many files, from the first on, a worker prepares in one go.
+func together(files []*file) (n int) {
+	var size int64
+	for n < min(len(files), signedTogether) && (n == 0 || size+files[n].size() <= bytesTogether) {
+		size += files[n].size()
+		n++
+	}
+	return n
+}
+
 // manifestWorker is what a goroutine needs for one file after the other.
 type manifestWorker struct {
 	small, large *brotli.Writer
 	copying      []byte
-	held         []byte // of the plain file
+	held         []byte // the plain files, one behind the other
 }
 
 func newManifestWorker(quality int) *manifestWorker {
@@ -271,13 +286,19 @@ func newManifestWorker(quality int) *manifestWorker {
 	}
 }
 
-// openedFile is an open file of the build whose hash is known. It is read from
-// the disk once, or once more if it is too large to be held.
+// openedFile is a file of the build whose hash is known. It is read from the disk
+// once, or once more if it is too large to be held.
 type openedFile struct {
 	*file
-	handle *os.File
 	sum    [32]byte
-	held   []byte // nil: too large
+	held   []byte   // nil: too large
+	handle *os.File // open while it may be read again, else nil
+}
+
+func (p *openedFile) close() {
+	if p.handle != nil {
+		p.handle.Close()
+	}
 }
 
 // again gives the content a second time, and a function that says afterwards
@@ -296,22 +317,113 @@ func (p *openedFile) again(ctx context.Context) (content io.Reader, same func() 
 	}
 }
 
-// one prepares a file: hash, compress, choose, encrypt, sign.
-func (b *manifestBuilder) one(ctx context.Context, f *file, w *manifestWorker) (ManifestFile, error) {
-	m := ManifestFile{Name: f.name, FileName: f.name, Size: f.size()}
+// some prepares files that belong together: it hashes them all, has the hashes
+// signed, and goes on with one after the other.
+func (b *manifestBuilder) some(ctx context.Context, files []*file, out []ManifestFile, w *manifestWorker, finished chan<- int64) error {
+	opened, err := b.read(ctx, files, w)
+	defer func() {
+		for _, p := range opened {
+			p.close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if err := b.sign(opened, out); err != nil {
+		return err
+	}
+	for i, p := range opened {
+		if err := b.one(ctx, p, &out[i], w); err != nil {
+			return err
+		}
+		finished <- p.size()
+	}
+	return nil
+}
+
+// read reads files for the first time. What it holds of them is valid until the
+// worker reads others; those that it gives beside an error must be closed, too.
+func (b *manifestBuilder) read(ctx context.Context, files []*file, w *manifestWorker) (opened []*openedFile, err error) {
+	var size int64
+	for _, f := range files {
+		size += f.size()
+	}
+	if size <= heldBytes && int64(cap(w.held)) < size {
+		w.held = make([]byte, 0, size)
+	}
+	room := w.held
+	for _, f := range files {
+		p, err := b.readOne(ctx, f, room[:0], w.copying)
+		if err != nil {
+			return opened, err
+		}
+		opened = append(opened, p)
+		if p.held != nil {
+			room = room[f.size():f.size():cap(room)]
+		}
+	}
+	return opened, nil
+}
+
+// readOne reads a file and hashes it. If it is not too large its content goes
+// into room, and nothing more is read of it.
+func (b *manifestBuilder) readOne(ctx context.Context, f *file, room, copying []byte) (*openedFile, error) {
 	h, err := b.tree.open(f)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
-	defer h.Close()
-	plain, err := w.read(ctx, f, h)
-	if err != nil {
-		return m, err
+	p := &openedFile{file: f, handle: h}
+	hash := sha256.New()
+	into, held := io.Writer(hash), bytes.NewBuffer(room)
+	if f.size() <= heldBytes {
+		into = io.MultiWriter(hash, held)
 	}
-	m.SHA256 = hex.EncodeToString(plain.sum[:])
-	packed, err := b.compress(ctx, plain, w)
+	// One byte more than there should be tells of a file that grows.
+	n, err := io.CopyBuffer(struct{ io.Writer }{into}, io.LimitReader(contextReader{ctx, h}, f.size()+1), copying)
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case err != nil:
+		err = unreadable(f.name, err)
+	case n != f.size():
+		err = changed(f)
+	default:
+		err = f.same(h)
+	}
 	if err != nil {
-		return m, err
+		h.Close()
+		return nil, err
+	}
+	hash.Sum(p.sum[:0])
+	if f.size() <= heldBytes {
+		p.held, p.handle = held.Bytes(), nil
+		h.Close()
+	}
+	return p, nil
+}
+
+// sign writes down what the files are, with their hashes and signatures.
+func (b *manifestBuilder) sign(opened []*openedFile, out []ManifestFile) error {
+	sums := make([][32]byte, len(opened))
+	for i, p := range opened {
+		sums[i] = p.sum
+		out[i] = ManifestFile{Name: p.name, FileName: p.name, Size: p.size(), SHA256: hex.EncodeToString(p.sum[:])}
+	}
+	if b.signer == nil {
+		return nil
+	}
+	signed, err := b.known.sign(b.signer, sums)
+	for i, s := range signed {
+		out[i].HashV2, out[i].HashV3 = s.texts()
+	}
+	return err
+}
+
+// one compresses a file if that helps, encrypts it and puts it where it belongs.
+func (b *manifestBuilder) one(ctx context.Context, p *openedFile, m *ManifestFile, w *manifestWorker) error {
+	packed, err := b.compress(ctx, p, w)
+	if err != nil {
+		return err
 	}
 	defer packed.close()
 
@@ -319,55 +431,17 @@ func (b *manifestBuilder) one(ctx context.Context, f *file, w *manifestWorker) (
 	defer stored.close()
 	if packed.size > 0 {
 		m.FileName += ".br"
-		err = b.store(&m, packed.reader(), packed.size, stored)
+		err = b.store(m, packed.reader(), packed.size, stored)
 	} else {
-		content, same := plain.again(ctx)
-		if err = b.store(&m, content, m.Size, stored); err == nil {
+		content, same := p.again(ctx)
+		if err = b.store(m, content, m.Size, stored); err == nil {
 			err = same()
 		}
 	}
-	if err != nil {
-		return m, err
+	if err != nil || b.put == nil {
+		return err
 	}
-	if err := f.same(h); err != nil {
-		return m, err
-	}
-	if b.signer != nil {
-		if m.HashV2, m.HashV3, err = b.known.sign(b.signer, plain.sum); err != nil {
-			return m, err
-		}
-	}
-	if b.put == nil {
-		return m, nil
-	}
-	return m, b.put(ctx, m, stored.readerAt())
-}
-
-// read reads a file for the first time. What it holds is valid until the next call.
-func (w *manifestWorker) read(ctx context.Context, f *file, h *os.File) (*openedFile, error) {
-	p := &openedFile{file: f, handle: h}
-	hash := sha256.New()
-	into := io.Writer(hash)
-	if f.size() <= heldBytes {
-		if int64(cap(w.held)) < f.size() {
-			w.held = make([]byte, 0, f.size())
-		}
-		held := bytes.NewBuffer(w.held[:0])
-		into = io.MultiWriter(hash, held)
-		defer func() { p.held = held.Bytes() }()
-	}
-	// One byte more than there should be tells of a file that grows.
-	n, err := io.CopyBuffer(struct{ io.Writer }{into}, io.LimitReader(contextReader{ctx, h}, f.size()+1), w.copying)
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return nil, unreadable(f.name, err)
-	case n != f.size():
-		return nil, changed(f)
-	}
-	hash.Sum(p.sum[:0])
-	return p, nil
+	return b.put(ctx, *m, stored.readerAt())
 }
 
 // compress gives the compressed bytes of a file; none when it is stored as it

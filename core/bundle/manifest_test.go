@@ -3,11 +3,14 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rsa"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	"github.com/andybalholm/brotli"
 
 	"capstan/core/failure"
+	"capstan/core/keys"
 )
 
 // objects keeps what BuildManifest would upload.
@@ -135,6 +139,104 @@ func TestManifestInstalls(t *testing.T) {
 	}
 }
 
+// Who signs does not matter, nor what is in the cache: files prepared together
+// come out like files prepared alone.
+func TestManifestSignedTogether(t *testing.T) {
+	files := deltaTree()
+	files["c/10a.js"], files["c/10b.js"] = files["c/10.js"], files["c/10.js"] // equal ones in one batch
+	dir := writeTree(t, files)
+	sealed := sealTree(t, dir)
+	want, err := BuildManifest(t.Context(), dir, sealed, struct{ crypto.Signer }{testKey()}, ManifestOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Cache{nil, cache, cache} {
+		got, err := BuildManifest(t.Context(), dir, sealed, keys.NewSigner(testKey()), ManifestOptions{Cache: c})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("other files (%v)", err)
+		}
+	}
+	if kept := cache.signatures(&testKey().PublicKey); len(kept.at) != len(want)-2 {
+		t.Errorf("%d signatures are kept for %d files, of which three are equal", len(kept.at), len(want))
+	}
+}
+
+func TestFilesPreparedTogether(t *testing.T) {
+	dir := writeTree(t, map[string][]byte{
+		"a": noise(1, 1000), "b": noise(2, 1000), "c": noise(3, 1000), "d": noise(4, 1000), "e": noise(5, 1000),
+		"f": noise(6, bytesTogether-1000), "g": noise(7, bytesTogether-999), "h": noise(8, heldBytes+1), "i": noise(9, 1),
+	})
+	tree, err := readTree(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &manifestBuilder{tree: tree}
+	if err := b.check(); err != nil {
+		t.Fatal(err)
+	}
+	var groups []string
+	for rest := b.files; len(rest) > 0; {
+		n := together(rest)
+		names := ""
+		for _, f := range rest[:n] {
+			names += f.name
+		}
+		groups, rest = append(groups, names), rest[n:]
+	}
+	equal(t, "groups", strings.Join(groups, " "), "abcd ef g h i")
+
+	// What is held of one file is not written over by the next one.
+	w := newManifestWorker(1)
+	for _, files := range [][]*file{b.files[:4], b.files[4:6], b.files[7:8], b.files[1:3]} {
+		opened, err := b.read(t.Context(), files, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range opened {
+			content, err := os.ReadFile(filepath.Join(dir, p.name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if held := p.size() <= heldBytes; held != (p.held != nil) || held && !bytes.Equal(p.held, content) || hexSum(content) != hex.EncodeToString(p.sum[:]) {
+				t.Errorf("%s is held as another", p.name)
+			}
+			p.close()
+		}
+	}
+	for name, content := range map[string][]byte{"b": noise(2, 1001), "c": noise(3, 999), "d": noise(40, 1000)} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, fixedTime(99), fixedTime(99)); err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(b.files, func(f *file) bool { return f.name == name })
+		opened, err := b.read(t.Context(), b.files[at-1:at+1], w)
+		if failure.CodeOf(err) != "file_changed" || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s changed since the walk: %v", name, err)
+		}
+		for _, p := range opened {
+			p.close()
+		}
+		if err := os.WriteFile(path, noise(map[string]uint64{"b": 2, "c": 3, "d": 4}[name], 1000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, b.files[at].found.ModTime(), b.files[at].found.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.read(ctx, b.files[:4], w); err != context.Canceled {
+		t.Errorf("given up: %v", err)
+	}
+}
+
 func TestManifestRefusals(t *testing.T) {
 	many := map[string][]byte{}
 	for i := range maxManifest + 1 {
@@ -237,7 +339,7 @@ func BenchmarkManifest(b *testing.B) {
 			b.SetBytes(size)
 			var stored int64
 			for b.Loop() {
-				list, err := BuildManifest(context.Background(), dir, sealed, testKey(), ManifestOptions{Quality: quality})
+				list, err := BuildManifest(context.Background(), dir, sealed, keys.NewSigner(testKey()), ManifestOptions{Quality: quality})
 				if err != nil {
 					b.Fatal(err)
 				}

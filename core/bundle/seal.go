@@ -105,7 +105,7 @@ func (s *sealing) finish() (Sealed, error) {
 		return Sealed{}, err
 	}
 	sum := s.plain.sum()
-	v2, v3, err := signChecksum(s.signer, sum)
+	v2, v3, err := SignChecksum(s.signer, sum)
 	if err != nil {
 		return Sealed{}, err
 	}

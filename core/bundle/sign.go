@@ -177,22 +177,65 @@ func strictBase64(s string) ([]byte, bool) {
 	return b, err == nil
 }
 
-// signChecksum gives both signed forms of a SHA-256, made side by side.
-func signChecksum(signer crypto.Signer, sum [32]byte) (v2, v3 string, err error) {
-	var older, newer []byte
+// signedSum is a SHA-256 with its signatures in both forms, of 256 bytes each.
+type signedSum struct {
+	sum    [32]byte
+	v2, v3 []byte
+}
+
+// texts gives the forms as devices are told them.
+func (s signedSum) texts() (v2, v3 string) {
+	return base64.StdEncoding.EncodeToString(s.v2), hex.EncodeToString(s.v3)
+}
+
+// signSum signs a SHA-256 in both forms, side by side.
+func signSum(signer crypto.Signer, sum [32]byte) (s signedSum, err error) {
+	s.sum = sum
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		older, err = sign(signer, v2Payload(sum))
+		s.v2, err = sign(signer, v2Payload(sum))
 		return err
 	})
-	newer, err = sign(signer, sum[:])
+	s.v3, err = sign(signer, sum[:])
 	if failed := group.Wait(); err == nil {
 		err = failed
 	}
-	if err != nil {
-		return "", "", err
+	return s, err
+}
+
+// signsTogether is a signer that makes several signatures in less time than one
+// after the other. Each that it gives was verified with its public key.
+type signsTogether interface {
+	SignBatch(payloads [][]byte) ([][]byte, error)
+}
+
+// signSums signs several SHA-256 in both forms, together if the signer can.
+func signSums(signer crypto.Signer, sums [][32]byte) (signed []signedSum, err error) {
+	signed = make([]signedSum, len(sums))
+	together, can := signer.(signsTogether)
+	if !can {
+		for i, sum := range sums {
+			if signed[i], err = signSum(signer, sum); err != nil {
+				return nil, err
+			}
+		}
+		return signed, nil
 	}
-	return base64.StdEncoding.EncodeToString(older), hex.EncodeToString(newer), nil
+	if pub, _ := signer.Public().(*rsa.PublicKey); CheckPublic(pub) != nil {
+		return nil, CheckPublic(pub)
+	}
+	var payloads [][]byte
+	for _, sum := range sums {
+		payloads = append(payloads, v2Payload(sum), sum[:])
+	}
+	made, err := together.SignBatch(payloads)
+	if err != nil {
+		return nil, failure.Wrap(err, failure.KeyStore, "sign_failed", "sign bundle", "")
+	}
+	for i := range signed {
+		signed[i] = signedSum{sums[i], made[2*i], made[2*i+1]}
+	}
+	return signed, nil
 }
 
 // v2Payload is the quirk of the older form: the hex text taken for base64.
@@ -206,7 +249,12 @@ func v2Payload(sum [32]byte) []byte {
 
 // SignChecksum signs the SHA-256 of a zip or of a delta file, in both forms.
 func SignChecksum(signer crypto.Signer, sum [32]byte) (v2, v3 string, err error) {
-	return signChecksum(signer, sum)
+	signed, err := signSum(signer, sum)
+	if err != nil {
+		return "", "", err
+	}
+	v2, v3 = signed.texts()
+	return v2, v3, nil
 }
 
 // RecoverChecksum reads a checksum of any form. A signed one is verified with

@@ -11,13 +11,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 
 	"capstan/core/failure"
+	"capstan/core/keys"
 )
 
 // rawSign applies the private operation to any 256 bytes, padded rightly or not.
@@ -270,6 +273,46 @@ func TestUnsuitableSigners(t *testing.T) {
 		var out bytes.Buffer
 		if _, err := Seal(context.Background(), strings.NewReader("x"), &out, signer, nil); failure.CodeOf(err) != code || out.Len() > 0 {
 			t.Errorf("%v, %d bytes written; want %s", err, out.Len(), code)
+		}
+	}
+}
+
+// batchSigner answers as it was told to.
+type batchSigner struct {
+	crypto.Signer
+	err error
+}
+
+func (b batchSigner) SignBatch(payloads [][]byte) ([][]byte, error) {
+	return make([][]byte, len(payloads)), b.err
+}
+
+// A signer that signs several payloads together gives what one gives that signs
+// them one by one, and its refusals have the same codes.
+func TestSignedTogether(t *testing.T) {
+	var sums [][32]byte
+	for i := range 11 {
+		sums = append(sums, sha256.Sum256([]byte{byte(i)}))
+	}
+	for n := range sums {
+		one, err := signSums(struct{ crypto.Signer }{testKey()}, sums[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		together, err := signSums(keys.NewSigner(testKey()), sums[:n])
+		if err != nil || !reflect.DeepEqual(one, together) {
+			t.Errorf("%d hashes: other signatures (%v)", n, err)
+		}
+	}
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, signer := range map[string]crypto.Signer{
+		"key_unsuitable": batchSigner{small, nil}, "sign_failed": batchSigner{testKey(), errors.New("out of order")},
+	} {
+		if signed, err := signSums(signer, sums); failure.CodeOf(err) != code || signed != nil {
+			t.Errorf("%v; want %s", err, code)
 		}
 	}
 }

@@ -6,12 +6,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -82,48 +81,48 @@ func (c *Cache) signatures(pub *rsa.PublicKey) *signatures {
 
 func signaturesPayload(sum [32]byte) []byte { return append([]byte(signaturesSealed), sum[:]...) }
 
-// sign gives a hash in both signed forms, and asks the signer only for one that
-// is not known.
-func (s *signatures) sign(signer crypto.Signer, sum [32]byte) (v2, v3 string, err error) {
+// sign signs hashes in both forms, and asks the signer only for those that are
+// not known.
+func (s *signatures) sign(signer crypto.Signer, sums [][32]byte) ([]signedSum, error) {
 	if s == nil {
-		return signChecksum(signer, sum)
+		return signSums(signer, sums)
 	}
-	s.mu.Lock()
-	entry, found := s.at[sum]
-	s.mu.Unlock()
-	if !found {
-		if v2, v3, err = signChecksum(signer, sum); err != nil {
-			return "", "", err
-		}
-		if entry, err = signaturesEntryOf(sum, v2, v3); err != nil {
-			return "", "", err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.seen[sum] {
-		s.seen[sum] = true
-		s.used = append(s.used, entry)
-	}
-	if !found {
-		s.at[sum] = entry
-		s.fresh = true
-		return v2, v3, nil
-	}
-	return base64.StdEncoding.EncodeToString(entry[32 : 32+keyBytes]), hex.EncodeToString(entry[32+keyBytes:]), nil
-}
-
-func signaturesEntryOf(sum [32]byte, v2, v3 string) ([]byte, error) {
-	older, err := base64.StdEncoding.DecodeString(v2)
+	made, err := signSums(signer, s.unknown(sums))
 	if err != nil {
 		return nil, err
 	}
-	newer, err := hex.DecodeString(v3)
-	if err != nil || len(older) != keyBytes || len(newer) != keyBytes {
-		return nil, fmt.Errorf("a signed hash of %d and %d bytes", len(older), len(newer))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range made {
+		s.at[m.sum] = m.entry()
+		s.fresh = true
 	}
-	return append(append(append(make([]byte, 0, signaturesEntry), sum[:]...), older...), newer...), nil
+	all := make([]signedSum, len(sums))
+	for i, sum := range sums {
+		entry := s.at[sum]
+		if !s.seen[sum] {
+			s.seen[sum] = true
+			s.used = append(s.used, entry)
+		}
+		all[i] = signedSum{sum, entry[32 : 32+keyBytes], entry[32+keyBytes:]}
+	}
+	return all, nil
 }
+
+// unknown gives those of the hashes that have no signature yet, each once.
+func (s *signatures) unknown(sums [][32]byte) (unknown [][32]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sum := range sums {
+		if s.at[sum] == nil && !slices.Contains(unknown, sum) {
+			unknown = append(unknown, sum)
+		}
+	}
+	return unknown
+}
+
+// entry is what a file of signatures holds of it.
+func (s signedSum) entry() []byte { return slices.Concat(s.sum[:], s.v2, s.v3) }
 
 // keep writes what became known, with the signatures of earlier builds behind
 // those of this one as long as there is room. It may fail without harm.

@@ -19,6 +19,7 @@ import (
 
 	"capstan/core/capgo"
 	"capstan/core/failure"
+	"capstan/core/keys"
 )
 
 func readFile(t testing.TB, name string) []byte {
@@ -166,6 +167,31 @@ func TestKnownAnswers(t *testing.T) {
 		})
 	}
 	equal(t, "V2 payload", hex.EncodeToString(v2Payload(sha256.Sum256(plain))), want.Sum.V2Raw)
+	// The same hashes signed together, as a delta update has them signed.
+	sums, sessions := [][32]byte{sha256.Sum256(plain)}, want.Sessions
+	for _, s := range sessions {
+		for _, m := range s.Manifest {
+			sums = append(sums, [32]byte(unhex(t, m.SHA256)))
+		}
+	}
+	signed, err := signSums(keys.NewSigner(key), sums)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v2, v3 := signed[0].texts()
+	equal(t, "V2, signed together", v2, want.Sum.V2)
+	equal(t, "V3, signed together", v3, want.Sum.V3)
+	signed = signed[1:]
+	for _, s := range sessions {
+		for i, m := range s.Manifest {
+			v2, v3 := signed[i].texts()
+			equal(t, m.Name+" V3, signed together", v3, m.HashV3)
+			if m.HashV2 != "" {
+				equal(t, m.Name+" V2, signed together", v2, m.HashV2)
+			}
+		}
+		signed = signed[len(s.Manifest):]
+	}
 	for value, form := range map[string]Form{want.Sum.V2: FormV2, want.Sum.V3: FormV3, want.Sum.V3B64: FormV3Base64, want.Zip.SHA256: FormSHA256} {
 		sum, got, err := RecoverChecksum(pub, value)
 		if err != nil || got != form || hex.EncodeToString(sum[:]) != want.Zip.SHA256 {

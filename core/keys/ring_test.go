@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"capstan/core/failure"
+	"capstan/core/keys/multibuffer"
 )
 
 // newTestRing is a ring in a folder of its own, with cheap passphrase hashing.
@@ -577,6 +578,32 @@ func TestSignerShowsNothing(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		if out := fmt.Sprintf(format, s); strings.Contains(out, d) || !strings.Contains(out, ref.KeyID) {
 			t.Errorf("%s prints %s", format, out)
+		}
+	}
+}
+
+func TestSignBatchIsSign(t *testing.T) {
+	_, pem := testPair(t, 0)
+	key, err := ParsePrivate(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := NewSigner(key).(*signer)
+	// As on a machine that signs one payload after the other.
+	without := &signer{key, func() *multibuffer.Key { return nil }}
+	payloads := [][]byte{[]byte("one"), []byte("two"), make([]byte, 48)}
+	for _, s := range []*signer{with, without} {
+		signed, err := s.SignBatch(payloads)
+		if err != nil || len(signed) != len(payloads) {
+			t.Fatalf("%d signatures: %v", len(signed), err)
+		}
+		for i, payload := range payloads {
+			if want, err := s.Sign(nil, payload, crypto.Hash(0)); err != nil || !bytes.Equal(signed[i], want) {
+				t.Errorf("signature %d is another (%v)", i, err)
+			}
+		}
+		if signed, err := s.SignBatch([][]byte{payloads[0], make([]byte, 300)}); err == nil || signed != nil {
+			t.Errorf("a payload that is too long: %d signatures", len(signed))
 		}
 	}
 }

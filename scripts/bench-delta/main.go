@@ -46,7 +46,7 @@ func run(args []string) error {
 		return err
 	}
 	started := time.Now()
-	files, err := bundle.BuildManifest(ctx, args[0], sealed, key, bundle.ManifestOptions{Cache: cache, Put: read})
+	files, err := bundle.BuildManifest(ctx, args[0], sealed, keys.NewSigner(key), bundle.ManifestOptions{Cache: cache, Put: read})
 	if err != nil {
 		return err
 	}
