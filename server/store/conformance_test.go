@@ -668,6 +668,12 @@ func testTampering(t *testing.T, open opener) {
 	ok(t, err)
 	point(t, s, "production", "1.0.1")
 	foreign := sealed(t, otherSigner(), "1.0.1")
+	registered, err := s.Bundles(ctx, store.BundleFilter{AppID: app, Name: "1.0.1"})
+	ok(t, err)
+	digit := "0"
+	if registered[0].ChecksumV3[0] == '0' {
+		digit = "1"
+	}
 	for _, edit := range []struct{ name, statement string }{
 		{"session key removed", `UPDATE bundles SET session_key = '' WHERE name = '1.0.1'`},
 		{"foreign session key", `UPDATE bundles SET session_key = '` + foreign.SessionKey + `' WHERE name = '1.0.1'`},
@@ -678,6 +684,12 @@ func testTampering(t *testing.T, open opener) {
 		{"v2 of another bundle", `UPDATE bundles SET checksum_v2 = (SELECT checksum_v2 FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
 		{"v3 of another bundle", `UPDATE bundles SET checksum_v3 = (SELECT checksum_v3 FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
 		{"plain of another bundle", `UPDATE bundles SET plain_checksum = (SELECT plain_checksum FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
+		{"checksum of another bundle", `UPDATE bundles SET checksum = (SELECT checksum FROM bundles WHERE name = '1.0.2') WHERE name = '1.0.1'`},
+		{"whole seal of another key", `UPDATE bundles SET session_key = '` + foreign.SessionKey + `', checksum = '` + foreign.Checksum + `', checksum_v2 = '` + foreign.ChecksumV2 +
+			`', checksum_v3 = '` + foreign.ChecksumV3 + `', plain_checksum = '` + foreign.PlainChecksum + `', key_id = '` + foreign.KeyID + `' WHERE name = '1.0.1'`},
+		{"a digit of v3", `UPDATE bundles SET checksum_v3 = '` + digit + `' || substr(checksum_v3, 2) WHERE name = '1.0.1'`},
+		{"forms exchanged", `UPDATE bundles SET checksum_v2 = checksum_v3, checksum_v3 = checksum_v2 WHERE name = '1.0.1'`},
+		{"half a session key", `UPDATE bundles SET session_key = substr(session_key, 1, 100) WHERE name = '1.0.1'`},
 		{"foreign key id", `UPDATE bundles SET key_id = '` + foreign.KeyID + `' WHERE name = '1.0.1'`},
 		{"unsigned manifest", `UPDATE bundles SET manifest = '[{"FileName":"a.js","FileHash":"` + strings.Repeat("0", 64) + `"}]' WHERE name = '1.0.1'`},
 	} {
@@ -703,6 +715,27 @@ func testTampering(t *testing.T, open opener) {
 			eventually(t, "the restored row is not served", func() bool { return ask(t, s, device(1)).Reason == decide.ReasonOffered })
 		})
 	}
+	t.Run("unsigned row put in and pointed at", func(t *testing.T) {
+		for _, statement := range []string{
+			`INSERT INTO bundles (app_id, name, checksum, external_url, storage_provider, created_at, updated_at) VALUES ('` + app + `', '6.6.6', '` + strings.Repeat("0", 64) + `', 'https://cdn.example.com/x.zip', 'external', 0, 0)`,
+			`UPDATE channels SET bundle_id = (SELECT id FROM bundles WHERE name = '6.6.6') WHERE name = 'production'`,
+		} {
+			_, err := raw.ExecContext(ctx, statement)
+			ok(t, err)
+		}
+		eventually(t, "the row is served", func() bool { return ask(t, s, device(1)).Alarm != "" })
+		if v := ask(t, s, device(1)); v.Answer.Kind != capgo.KindUpToDate || v.Answer.URL != "" {
+			t.Fatalf("%+v", v.Answer)
+		}
+		again := start(t, target, store.Options{})
+		if v := ask(t, again, device(1)); v.Alarm == "" || v.Answer.URL != "" {
+			t.Fatalf("a server that starts serves the row: %+v", v.Answer)
+		}
+		ok(t, again.Close())
+		_, err := raw.ExecContext(ctx, `UPDATE channels SET bundle_id = (SELECT id FROM bundles WHERE name = '1.0.1') WHERE name = 'production'`)
+		ok(t, err)
+		eventually(t, "the channel's own bundle is not served", func() bool { return ask(t, s, device(1)).Reason == decide.ReasonOffered })
+	})
 	ok(t, s.Flush(ctx))
 	list, err := s.Changes(ctx, store.ChangeFilter{AppID: app, Limit: 1000})
 	ok(t, err)

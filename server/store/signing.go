@@ -98,7 +98,7 @@ func verifyFor(publicPEM string, b *Bundle) error {
 		return unverified(err, hint)
 	}
 	signed := ""
-	for _, value := range []string{b.Checksum, b.ChecksumV2, b.ChecksumV3} {
+	for i, value := range []string{b.Checksum, b.ChecksumV2, b.ChecksumV3} {
 		if value == "" {
 			continue
 		}
@@ -108,6 +108,9 @@ func verifyFor(publicPEM string, b *Bundle) error {
 		}
 		if form != bundle.FormV2 && form != bundle.FormV3 {
 			return failure.New(failure.Verification, "bundle_unverified", "", "the checksum is not signed", hint)
+		}
+		if i == 1 && form != bundle.FormV2 || i == 2 && form != bundle.FormV3 {
+			return failure.New(failure.Verification, "bundle_unverified", "", "the signed checksum is in the form that other plugins read", hint)
 		}
 		text := hex.EncodeToString(sum[:])
 		if signed != "" && signed != text {
