@@ -6,10 +6,10 @@ package bundle
 type buffers [len(bufferClasses)]chan []byte
 
 // bufferClasses are the capacities of the classes and how many of each wait to
-// be used: 5 MiB in all. A block that does not compress comes out a little
+// be used: 14 MiB in all, most of what is under way. A block that does not compress comes out a little
 // larger than it went in.
 var bufferClasses = [...]struct{ bytes, kept int }{
-	{4<<10 + bufferSlack, 64}, {16<<10 + bufferSlack, 32}, {64<<10 + bufferSlack, 16}, {256<<10 + bufferSlack, 6}, {blockBytes + bufferSlack, 4},
+	{4<<10 + bufferSlack, 256}, {16<<10 + bufferSlack, 128}, {64<<10 + bufferSlack, 48}, {256<<10 + bufferSlack, 12}, {blockBytes + bufferSlack, 8},
 }
 
 const bufferSlack = 1 << 10
