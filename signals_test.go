@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -173,4 +176,71 @@ func (p person) goesOn(t *testing.T) {
 	if err != nil || len(states) != 1 || !states[0].Ended || states[0].Promoted == nil {
 		t.Errorf("the journal afterwards: %+v %v", states, err)
 	}
+}
+
+// TestServeSecondSignal ends a server that waits for a request on its way: the
+// first TERM stops taking connections and waits, the second ends it at once, and
+// the data opens again.
+func TestServeSecondSignal(t *testing.T) {
+	binary, data := program(t), t.TempDir()
+	server, address := startServe(t, binary, data)
+	slow, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	// The server has begun to read this request when it answers the next one.
+	if _, err := io.WriteString(slow, "POST /updates HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(slow).ReadString('\n')
+	if err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q %v", line, err)
+	}
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for { // until it takes no more connections
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			break
+		}
+		c.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := server.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Fatalf("it did not wait for the request: %v", err)
+	}
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = server.Wait()
+	if got := server.ProcessState.ExitCode(); got != 143 {
+		t.Errorf("exit status %d, want 143", got)
+	}
+	again, _ := startServe(t, binary, data)
+	_ = again.Process.Signal(syscall.SIGTERM)
+	if err := again.Wait(); err != nil {
+		t.Errorf("the server that was started again ended with %v", err)
+	}
+}
+
+// startServe starts capstan serve and gives its address.
+func startServe(t *testing.T, binary, data string) (*exec.Cmd, string) {
+	t.Helper()
+	c := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data, "--json")
+	c.Env = append(os.Environ(), "CAPSTAN_HOME="+t.TempDir())
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill() })
+	var started struct{ Listening string }
+	if err := json.NewDecoder(out).Decode(&started); err != nil {
+		t.Fatal(err)
+	}
+	return c, started.Listening
 }
