@@ -274,7 +274,7 @@ func TestBackupAndDrill(t *testing.T) {
 		}
 		text, err := os.ReadFile(path)
 		info, serr := os.Stat(path)
-		if err != nil || serr != nil || info.Mode().Perm() != 0o600 || bytes.Contains(text, []byte("RSA")) {
+		if err != nil || serr != nil || info.Mode().Perm() != 0o600 || bytes.Contains(text, []byte("RSA PRIVATE KEY")) {
 			t.Fatalf("%v %v %v", err, serr, info.Mode())
 		}
 		held, err := ring.Drill(t.Context(), path, []age.Identity{identity})

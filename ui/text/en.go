@@ -392,6 +392,7 @@ var english = Strings{
 	DevicesLabel:      "Reaches",
 	ChangesLabel:      "Changes",
 	OriginsLabel:      "New origins",
+	WarningsLabel:     "Warnings",
 	ProofLabel:        "Proven",
 	ProofDone:         "a simulated device installed it",
 	UndoLabel:         "Undo",

@@ -392,6 +392,7 @@ var spanish = Strings{
 	DevicesLabel:      "Alcanza a",
 	ChangesLabel:      "Cambios",
 	OriginsLabel:      "Orígenes",
+	WarningsLabel:     "Avisos",
 	ProofLabel:        "Probado",
 	ProofDone:         "un dispositivo simulado lo instaló",
 	UndoLabel:         "Deshacer",

@@ -85,7 +85,7 @@ type Strings struct {
 	KeyFinger, EditOffer, EditByHand, EditThere, EditMissing, EditTitle, EditVerb, EditDone, EditUndo, CapSync, BackupReminder string
 	ToFolder, FolderTitle, FolderIntro, FolderType, FolderIsBuild, FolderNoBuild, ToPlan, PlanTitle, Proposed, NewChannel      string
 	BuildFolder, SignedWith, ToRun, RunTitle, Cancelled, CancelledWhat, ReadyToPromote, PromoteTitle, PromoteIntro             string
-	PromoteFromTo, PromoteUndo, LiveLabel, BeforeLabel, BundleLabel, DevicesLabel, ChangesLabel, OriginsLabel                  string
+	PromoteFromTo, PromoteUndo, LiveLabel, BeforeLabel, BundleLabel, DevicesLabel, ChangesLabel, OriginsLabel, WarningsLabel   string
 	ProofLabel, ProofDone, UndoLabel, ReachOne, ReachMany, ReachNone, CannotTake, ChannelMoved, RegisteredNotLive              string
 	RegisteredWhat, IsLive, DeviceTook, DeviceRefused                                                                          string
 	ComparingWith, CannotCompare, DetailsTitle, ProofTitle, ProofNotOffered, ProofForm, DiffTitle                              string

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"capstan/core/bundle"
 	"capstan/core/failure"
 	"capstan/core/release"
 	"capstan/ui/text"
@@ -487,6 +488,14 @@ func (r *releaser) promotePanel(w, h int) string {
 	case r.diff.Err != nil:
 		row(e.S.ChangesLabel, e.St.Muted.Render(widget.Cut(sprintf(e.S.CannotCompare, bundleName(e, p.Live), Failed(e, r.diff.Err)), max(4, w-col-3))))
 	}
+	label := e.S.WarningsLabel
+	for _, f := range r.warnings() {
+		if len(lines) > h-9 {
+			break // the details have them all
+		}
+		row(label, e.St.Warn.Render("! ")+e.St.Text.Render(widget.Cut(text.Finding(e.Lang, f.Code, f.Text), max(4, w-col-5))))
+		label = ""
+	}
 	proof := r.log(release.StageProve)
 	if proof.state == "done" {
 		said := hostOnly.ReplaceAllString(orElse(proof.note, e.S.ProofDone), "$1")
@@ -515,6 +524,21 @@ func (r *releaser) promotePanel(w, h int) string {
 func (r *releaser) detailsPanel(w, h int) string {
 	e, p := r.e, r.prepared
 	lines := []string{"", " " + heading(e, sprintf(e.S.DetailsTitle, clean(p.Version)), w-2)}
+	if warnings := r.warnings(); len(warnings) > 0 {
+		lines = append(lines, "", " "+e.St.Bold.Render(e.S.WarningsLabel))
+		for _, f := range warnings {
+			said := widget.Wrap(text.Finding(e.Lang, f.Code, f.Text), max(8, w-5))
+			lines = append(lines, "  "+e.St.Warn.Render("! ")+e.St.Text.Render(said[0]))
+			for _, more := range said[1:] {
+				lines = append(lines, "    "+e.St.Text.Render(more))
+			}
+			if f.Hint != "" {
+				for i, l := range widget.Wrap(text.Hint(e.Lang, f.Code, f.Hint), max(8, w-7)) {
+					lines = append(lines, "    "+e.St.Muted.Render(map[bool]string{true: "→ ", false: "  "}[i == 0]+l))
+				}
+			}
+		}
+	}
 	if table := proofLines(e, p.Proof, w-3); len(table) > 0 {
 		lines = append(lines, "", " "+e.St.Bold.Render(e.S.ProofTitle))
 		lines = append(lines, indentLines(table, 2)...)
@@ -532,6 +556,19 @@ func (r *releaser) detailsPanel(w, h int) string {
 		}
 	}
 	return widget.Fit(join(scrolled(e, lines, &r.scroll, w, h)), w, h)
+}
+
+// warnings are the findings of all stages that did not stop the release.
+func (r *releaser) warnings() []release.Event {
+	var list []release.Event
+	for _, s := range release.Stages() {
+		for _, f := range r.log(s).findings {
+			if f.Level == bundle.LevelWarn {
+				list = append(list, f)
+			}
+		}
+	}
+	return list
 }
 
 func orElse(s, other string) string {
