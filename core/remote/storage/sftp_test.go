@@ -93,15 +93,19 @@ func newSSH(t *testing.T) *ssher {
 			}
 		}
 	}
-	start(exec.Command(sshd, "-D", "-e", "-f", filepath.Join(dir, "config")), func() bool {
-		c, err := net.Dial("tcp", s.address)
-		if err == nil {
-			_ = c.Close()
+	// An address that exists is not enough: for a moment nobody listens there yet.
+	listens := func(network, address string) func() bool {
+		return func() bool {
+			c, err := net.Dial(network, address)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err == nil
 		}
-		return err == nil
-	})
+	}
+	start(exec.Command(sshd, "-D", "-e", "-f", filepath.Join(dir, "config")), listens("tcp", s.address))
 	socket := filepath.Join(dir, "agent")
-	start(exec.Command(agent, "-D", "-a", socket), func() bool { _, err := os.Stat(socket); return err == nil })
+	start(exec.Command(agent, "-D", "-a", socket), listens("unix", socket))
 	t.Setenv("SSH_AUTH_SOCK", socket)
 	t.Setenv("CAPSTAN_KNOWN_HOSTS", s.known)
 	run(add, "-q", key)
