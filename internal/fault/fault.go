@@ -8,37 +8,38 @@ package fault
 
 import "sync/atomic"
 
-var hook atomic.Pointer[func(point string)]
+// hook is what tests install: a function that is told the name of a point.
+type hook struct {
+	installed atomic.Pointer[func(point string)]
+}
+
+func (h *hook) reached(name string) {
+	if f := h.installed.Load(); f != nil {
+		(*f)(name)
+	}
+}
+
+func (h *hook) install(f func(point string)) (remove func()) {
+	h.installed.Store(&f)
+	return func() { h.installed.Store(nil) }
+}
+
+// Tests run the update server in the process of its client, whose points they
+// count: the server's are apart.
+var client, server hook
 
 // Point tells the hook that execution reached a boundary.
-func Point(name string) {
-	if h := hook.Load(); h != nil {
-		(*h)(name)
-	}
-}
+func Point(name string) { client.reached(name) }
 
 // Set installs a hook and gives a function that removes it. For tests.
-func Set(h func(point string)) (remove func()) {
-	hook.Store(&h)
-	return func() { hook.Store(nil) }
-}
+func Set(h func(point string)) (remove func()) { return client.install(h) }
 
-var serverHook atomic.Pointer[func(point string)]
-
-// ServerPoint is Point for the update server. Tests run it in the process of its
-// client, whose places they count: the server's are apart.
-func ServerPoint(name string) {
-	if h := serverHook.Load(); h != nil {
-		(*h)(name)
-	}
-}
+// ServerPoint is Point for the update server.
+func ServerPoint(name string) { server.reached(name) }
 
 // SetServer installs the hook of ServerPoint and gives a function that removes
 // it. For tests.
-func SetServer(h func(point string)) (remove func()) {
-	serverHook.Store(&h)
-	return func() { serverHook.Store(nil) }
-}
+func SetServer(h func(point string)) (remove func()) { return server.install(h) }
 
 var failing atomic.Pointer[func(point string) error]
 

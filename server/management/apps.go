@@ -129,16 +129,21 @@ func (c *call) readProfile(p *capgo.AppProfile) {
 	if icon := c.in.optText("icon"); icon != nil {
 		p.IconURL = *icon
 	}
-	for into, name := range map[**string]string{&p.IOSStoreURL: "ios_store_url", &p.AndroidStoreURL: "android_store_url"} {
+	address := func(into **string, name string) {
 		if _, given := c.in.fields[name]; given {
 			*into = c.in.optText(name)
 		}
 	}
-	for into, name := range map[*bool]string{&p.NeedOnboarding: "need_onboarding", &p.ExistingApp: "existing_app", &p.BlockProviderInfraRequests: "block_provider_infra_requests"} {
+	address(&p.IOSStoreURL, "ios_store_url")
+	address(&p.AndroidStoreURL, "android_store_url")
+	flag := func(into *bool, name string) {
 		if v := c.in.optBool(name); v != nil {
 			*into = *v
 		}
 	}
+	flag(&p.NeedOnboarding, "need_onboarding")
+	flag(&p.ExistingApp, "existing_app")
+	flag(&p.BlockProviderInfraRequests, "block_provider_infra_requests")
 }
 
 func changeApp(c *call) error {
